@@ -1,0 +1,70 @@
+"""Files that are whole or absent: atomic writes, hashes and JSON, used by every room."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield `path` + ".partial" to write to; on success flush it to disk and rename it onto `path`.
+
+    A crash leaves at most a `.partial` file, which nothing reads and the next run overwrites.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    partial.replace(path)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, atomically."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` to `path` as UTF-8, atomically."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, atomically; the same value gives the same bytes."""
+    write_bytes(
+        path, msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return msgspec.json.decode(path.read_bytes())
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Hex SHA-256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's content, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex SHA-256 of a JSON value, independent of the order of its keys."""
+    return sha256_bytes(msgspec.json.encode(value, order="deterministic"))

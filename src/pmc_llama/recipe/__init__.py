@@ -1,0 +1,206 @@
+"""The recipe: one YAML file that is the whole experiment, typed, with clear errors and a hash per stage."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from pmc_llama.errors import RecipeError
+from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.recipe.minimed import MiniMedSection
+from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection
+from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
+from pmc_llama.recipe.training import BaseSection, PretrainSection
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class DataSection(Section):
+    """Where the input lies."""
+
+    root: str | None = None
+    """Folder that relative input paths start from (None: `data` in the run directory, where MiniMed writes)."""
+
+
+class Recipe(Section):
+    """The whole experiment. See `recipes/` for complete examples."""
+
+    name: str
+    run_dir: str
+    seed: int = Field(default=0, ge=0)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    """Seeds of the tuning runs; each regime is run once a seed for both models."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes for corpus and tokens (None: one a core)."""
+    data: DataSection = DataSection()
+    minimed: MiniMedSection | None = None
+    corpus: CorpusSection
+    general: CorpusSection | None = None
+    """Text outside the domain: a base from scratch is trained on it, and forgetting is measured on its held-out part."""
+    tokenizer: TokenizerSection
+    tokens: TokensSection = TokensSection()
+    base: BaseSection
+    pretrain: PretrainSection = PretrainSection()
+    tasks: dict[str, TaskSection] = {}
+    regimes: dict[str, RegimeSection] = {}
+    evaluate: EvaluateSection = EvaluateSection()
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Recipe":
+        for name in [self.name, *self.tasks, *self.regimes]:
+            if not NAME.fullmatch(name):
+                raise ValueError(
+                    f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only"
+                )
+        for regime, section in self.regimes.items():
+            for task in section.tasks:
+                if task not in self.tasks:
+                    raise ValueError(
+                        f"regimes.{regime}.tasks names {task!r}, which is not in tasks{_nearest(task, self.tasks)}"
+                    )
+                if self.tasks[task].train is None:
+                    raise ValueError(
+                        f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given"
+                    )
+        if self.base.train is not None and self.general is None:
+            raise ValueError("base.train needs the `general` corpus to train on")
+        if self.data.root is None and self.minimed is None:
+            raise ValueError(
+                "data.root is not given, and there is no `minimed` section that would write data"
+            )
+        return self
+
+    @property
+    def run_path(self) -> Path:
+        """The run directory."""
+        return Path(self.run_dir)
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that relative input paths start from."""
+        return Path(self.data.root) if self.data.root is not None else self.run_path / "data"
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe and apply `key.path=value` overrides (values are YAML).
+
+    Raises RecipeError naming the key path, the value, what was expected and the nearest right key.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"recipe {path} does not exist{_nearest_file(path)}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise RecipeError(f"recipe {path} must be a mapping of keys to values, not {type(raw).__name__}")
+    for override in overrides or []:
+        _apply_override(raw, override)
+    return parse_recipe(raw, str(path))
+
+
+def parse_recipe(raw: dict[str, Any], origin: str = "recipe") -> Recipe:
+    """Check a recipe given as plain values. Raises RecipeError listing every wrong key and value."""
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        problems = [_explain(problem, raw) for problem in error.errors()]
+        raise RecipeError(f"{origin}:\n" + "\n".join(f"  - {problem}" for problem in problems)) from None
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {override!r}: expected key.path=value, for example --set pretrain.lr=1e-5")
+    node: Any = raw
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = node.get(parent) if isinstance(node, dict) else _list_item(node, parent, key)
+        if child is None and isinstance(node, dict):
+            child = node[parent] = {}
+        if not isinstance(child, dict | list):
+            raise RecipeError(f"--set {override!r}: {parent!r} holds the value {child!r}, not a section")
+        node = child
+    value = _yaml_value(text)
+    if isinstance(node, list):
+        _list_item(node, last, key)
+        node[int(last)] = value
+    else:
+        node[last] = value
+
+
+def _list_item(node: list[Any], index: str, key: str) -> Any:
+    if not index.isdigit() or int(index) >= len(node):
+        raise RecipeError(f"--set {key}: {index!r} is not a position in a list of {len(node)} (count from 0)")
+    return node[int(index)]
+
+
+def _yaml_value(text: str) -> Any:
+    value = yaml.safe_load(text) if text else None
+    if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text; people mean the number
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _explain(problem: Any, raw: dict[str, Any]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    path = ".".join(location) or "recipe"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: unknown key (value {problem['input']!r}){_nearest(location[-1], _fields_at(location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{path}: required, but not given"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{path}: {message}" if location else message
+    return f"{path}: {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    """The keys that the section at `location` knows."""
+    model: Any = Recipe
+    for part in location:
+        model = (
+            _inner_section(model.model_fields[part].annotation)
+            if _is_section(model) and part in model.model_fields
+            else model
+        )
+    return list(model.model_fields) if _is_section(model) else []
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _inner_section(annotation: Any) -> Any:
+    """The Section inside `X`, `X | None`, `list[X]` or `dict[str, X]`."""
+    if _is_section(annotation):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_section(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _nearest(word: str, known: Any) -> str:
+    known = list(known)
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if matches:
+        return f"; did you mean {matches[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _nearest_file(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path("recipes")
+    return (
+        _nearest(path.name, [found.name for found in sorted(folder.glob("*.yaml"))])
+        if folder.is_dir()
+        else ""
+    )

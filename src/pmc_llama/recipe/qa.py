@@ -1,0 +1,62 @@
+"""Recipe sections of the qa and experiment rooms: tasks, regimes, evaluation."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.training import LoraSection, TrainSection
+
+TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu"]
+
+
+class TaskSection(Section):
+    """One question set. Paths are relative to `data.root`; a split that is not given cannot be used."""
+
+    format: TaskFormat
+    train: str | None = None
+    test: str | None = None
+    test_ids: str | None = None
+    """PubMedQA: the file that names the official test questions (`test_ground_truth.json`)."""
+    fold: int | None = Field(default=None, ge=0, le=9)
+    """PubMedQA: which of the ten cross-validation folds' 450 training questions to tune on, when `train` is `ori_pqal.json`."""
+    prompt: str = "lm-eval"
+    """The prompt's name; `pmc-llama qa show` prints what the model sees."""
+    answers: Literal["letters", "texts"] | None = None
+    """What is scored: the options' letters or their texts (None: as the prompt has it)."""
+    limit: int | None = Field(default=None, ge=1)
+    """Score only the first so many test questions."""
+
+
+class RegimeSection(TrainSection):
+    """One way of tuning both models; `tasks` names the sets whose training split is used."""
+
+    kind: Literal["full", "peft", "zero_shot"]
+    tasks: list[str] = []
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training questions used (data-efficient regimes)."""
+    loss_on: Literal["answer", "all"] = "answer"
+    lora: LoraSection | None = None
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> "RegimeSection":
+        if (self.kind == "zero_shot") != (not self.tasks):
+            raise ValueError(
+                "`tasks` must name the training sets of a tuned regime, and be empty for `zero_shot`"
+            )
+        if self.kind == "peft" and self.lora is None:
+            object.__setattr__(self, "lora", LoraSection())
+        if self.kind != "peft" and self.lora is not None:
+            raise ValueError(f"`lora` belongs to kind `peft`, not `{self.kind}`")
+        return self
+
+
+class EvaluateSection(Section):
+    """Scoring of the test questions."""
+
+    normalise: Literal["none", "chars", "bytes", "tokens"] = "none"
+    """What an option's log-likelihood is divided by before the largest is chosen."""
+    batch_tokens: int = Field(default=16384, ge=1)
+    """Tokens in one forward pass."""
+    max_length: int | None = Field(default=None, ge=8)
+    """Longest input in tokens (None: the model's own); longer ones lose their beginning, counted."""

@@ -1,0 +1,82 @@
+"""Recipe sections of the model and train rooms: base model, optimisation, LoRA."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.tokens import OrderSection
+
+
+class OptimSection(Section):
+    """AdamW and its schedule. The defaults are PMC-LLaMA's (lr 2e-5, no weight decay, cosine, 3 % warm-up)."""
+
+    lr: float = Field(default=2e-5, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of all steps over which the learning rate rises linearly from 0."""
+    min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    """The learning rate at the end, as a share of `lr`."""
+
+
+class TrainSection(OptimSection):
+    """One training run, whatever it trains."""
+
+    seq_len: int = Field(default=2048, ge=8)
+    global_batch: int = Field(default=128, ge=1)
+    """Rows of `seq_len` tokens in one optimizer step, over all processes."""
+    micro_batch: int = Field(default=4, ge=1)
+    """Rows in one forward pass of one process."""
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto`: bf16 where the hardware multiplies it fast, else fp32. Master weights and reductions are fp32 in both."""
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    compile: bool = False
+    save_every: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints (None: one at the end and one when stopped by a signal)."""
+    keep_last: int = Field(default=2, ge=1)
+    eval_every: int | None = Field(default=None, ge=1)
+    """Steps between measurements of held-out loss (None: at the first and the last step)."""
+    log_every: int = Field(default=10, ge=1)
+
+
+class PretrainSection(TrainSection):
+    """Continued pre-training on the corpus."""
+
+    order: OrderSection = OrderSection()
+
+
+class BaseSection(Section):
+    """The base model: a Hugging Face folder or hub id (`path`), or a LLaMA trained from scratch on `general`."""
+
+    path: str | None = None
+    config: dict[str, Any] | None = None
+    """Fields of transformers' `LlamaConfig` (hidden_size, num_hidden_layers …) for a model from scratch."""
+    train: PretrainSection | None = None
+    """How the model from scratch is trained on the `general` corpus."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "BaseSection":
+        if (self.path is None) == (self.config is None):
+            raise ValueError(
+                "give either `path` (an existing model) or `config` (a LLaMA from scratch), not both or neither"
+            )
+        if self.train is not None and self.config is None:
+            raise ValueError(
+                "`train` belongs to a model from scratch; a model given by `path` is taken as it is"
+            )
+        return self
+
+
+class LoraSection(Section):
+    """LoRA through PEFT; the defaults are PMC-LLaMA's."""
+
+    r: int = Field(default=8, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    targets: list[str] = ["q_proj", "v_proj"]
