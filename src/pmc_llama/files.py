@@ -44,9 +44,7 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, atomically; the same value gives the same bytes."""
-    write_bytes(
-        path, msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
-    )
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n")
 
 
 def read_json(path: Path) -> Any:

@@ -37,9 +37,7 @@ class Progress:
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task(
-                self.label, total=self.total, completed=self.done, rate="", detail=""
-            )
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, rate="", detail="")
             self._bar.start()
         return self
 

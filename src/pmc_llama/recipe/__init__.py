@@ -53,9 +53,7 @@ class Recipe(Section):
     def _references_exist(self) -> "Recipe":
         for name in [self.name, *self.tasks, *self.regimes]:
             if not NAME.fullmatch(name):
-                raise ValueError(
-                    f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only"
-                )
+                raise ValueError(f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only")
         for regime, section in self.regimes.items():
             for task in section.tasks:
                 if task not in self.tasks:
@@ -63,15 +61,11 @@ class Recipe(Section):
                         f"regimes.{regime}.tasks names {task!r}, which is not in tasks{_nearest(task, self.tasks)}"
                     )
                 if self.tasks[task].train is None:
-                    raise ValueError(
-                        f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given"
-                    )
+                    raise ValueError(f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given")
         if self.base.train is not None and self.general is None:
             raise ValueError("base.train needs the `general` corpus to train on")
         if self.data.root is None and self.minimed is None:
-            raise ValueError(
-                "data.root is not given, and there is no `minimed` section that would write data"
-            )
+            raise ValueError("data.root is not given, and there is no `minimed` section that would write data")
         return self
 
     @property
@@ -199,8 +193,4 @@ def _nearest(word: str, known: Any) -> str:
 
 def _nearest_file(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path("recipes")
-    return (
-        _nearest(path.name, [found.name for found in sorted(folder.glob("*.yaml"))])
-        if folder.is_dir()
-        else ""
-    )
+    return _nearest(path.name, [found.name for found in sorted(folder.glob("*.yaml"))]) if folder.is_dir() else ""

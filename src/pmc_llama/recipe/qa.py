@@ -41,9 +41,7 @@ class RegimeSection(TrainSection):
     @model_validator(mode="after")
     def _kind_fits(self) -> "RegimeSection":
         if (self.kind == "zero_shot") != (not self.tasks):
-            raise ValueError(
-                "`tasks` must name the training sets of a tuned regime, and be empty for `zero_shot`"
-            )
+            raise ValueError("`tasks` must name the training sets of a tuned regime, and be empty for `zero_shot`")
         if self.kind == "peft" and self.lora is None:
             object.__setattr__(self, "lora", LoraSection())
         if self.kind != "peft" and self.lora is not None:

@@ -67,9 +67,7 @@ class BaseSection(Section):
                 "give either `path` (an existing model) or `config` (a LLaMA from scratch), not both or neither"
             )
         if self.train is not None and self.config is None:
-            raise ValueError(
-                "`train` belongs to a model from scratch; a model given by `path` is taken as it is"
-            )
+            raise ValueError("`train` belongs to a model from scratch; a model given by `path` is taken as it is")
         return self
 
 
