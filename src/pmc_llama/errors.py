@@ -19,3 +19,7 @@ class StoreError(PmcLlamaError):
 
 class CheckpointError(PmcLlamaError):
     """A checkpoint that cannot be resumed from, because it is missing, damaged or of another run."""
+
+
+class Stopped(Exception):
+    """Work that was asked to stop (a signal, a time limit) and saved its state; the same command continues it."""

@@ -119,7 +119,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict | list):
             raise RecipeError(f"--set {override!r}: {parent!r} holds the value {child!r}, not a section")
         node = child
-    value = _yaml_value(text)
+    value = _yaml_value(key, text)
     if isinstance(node, list):
         _list_item(node, last, key)
         node[int(last)] = value
@@ -133,8 +133,11 @@ def _list_item(node: list[Any], index: str, key: str) -> Any:
     return node[int(index)]
 
 
-def _yaml_value(text: str) -> Any:
-    value = yaml.safe_load(text) if text else None
+def _yaml_value(key: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {key}: the value {text!r} is not valid YAML") from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text; people mean the number
         try:
             return float(value)

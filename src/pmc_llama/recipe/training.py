@@ -66,8 +66,8 @@ class BaseSection(Section):
             raise ValueError(
                 "give either `path` (an existing model) or `config` (a LLaMA from scratch), not both or neither"
             )
-        if self.train is not None and self.config is None:
-            raise ValueError("`train` belongs to a model from scratch; a model given by `path` is taken as it is")
+        if (self.train is None) != (self.config is None):
+            raise ValueError("a model from scratch needs `train`; a model given by `path` is taken as it is, without it")
         return self
 
 

@@ -1,0 +1,99 @@
+"""The command line: verbs only. Each parses, calls one function, and prints."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pmc_llama import __version__
+
+app = typer.Typer(
+    name="pmc-llama",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="One recipe file from S2ORC shards to a medical LLaMA, and a report that says whether it got better.",
+    epilog="Start with: pmc-llama run recipes/minimed.yaml",
+)
+corpus_app = typer.Typer(no_args_is_help=True, help="Build and inspect a corpus of papers.")
+qa_app = typer.Typer(no_args_is_help=True, help="Look at question sets.")
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(qa_app, name="qa")
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one key, for example --set pretrain.lr=1e-5. May be repeated."
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command(epilog="Example: pmc-llama run recipes/minimed.yaml --until pretrain --set pretrain.lr=1e-5")
+def run(
+    recipe: RecipePath,
+    settings: Settings = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(metavar="STAGE", help="Redo this stage and what depends on it, although up to date."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; change nothing.")] = False,
+) -> None:
+    """Run a whole recipe. What is up to date stays, what was interrupted continues."""
+    from pmc_llama.pipeline import run_recipe
+
+    run_recipe(recipe, settings, until=until, force=force, dry_run=dry_run)
+
+
+def _stage_verb(stage: str, description: str) -> None:
+    """Add a verb that runs one stage, after bringing what it builds on up to date."""
+
+    def verb(
+        recipe: RecipePath,
+        settings: Settings = None,
+        force: Annotated[bool, typer.Option("--force", help="Redo it although it is up to date.")] = False,
+    ) -> None:
+        from pmc_llama.pipeline import run_recipe
+
+        run_recipe(recipe, settings, until=stage, force=stage if force else None)
+
+    name, parent = ("build", corpus_app) if stage == "corpus" else (stage.replace("tokens", "tokenize"), app)
+    verb.__doc__ = description
+    parent.command(
+        name, epilog=f"Example: pmc-llama {'corpus ' if parent is corpus_app else ''}{name} recipes/minimed.yaml"
+    )(verb)
+
+
+_stage_verb("corpus", "Build the corpus: read, select, clean, deduplicate the papers.")
+_stage_verb("tokens", "Encode the corpora into token stores.")
+_stage_verb("pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
+_stage_verb("finetune", "Tune the base and the adapted model in every regime of the recipe.")
+_stage_verb("evaluate", "Score the test questions with every tuned model.")
+_stage_verb("report", "Write results.json and the HTML report.")
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are one sentence on stderr and exit status 2."""
+    from pmc_llama.errors import PmcLlamaError, Stopped
+
+    try:
+        app()
+    except Stopped as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+    except PmcLlamaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Where a recipe's inputs lie, and a cheap fingerprint that tells when one was changed."""
+
+from pathlib import Path
+from typing import Any
+
+from pmc_llama.errors import InputError
+from pmc_llama.recipe import CorpusSection, Recipe, TaskSection
+
+
+def input_files(root: Path, patterns: list[str]) -> list[Path]:
+    """The files that the patterns name, relative to `root` or absolute, sorted within each pattern.
+
+    Raises InputError for a pattern that names no file: a source that is silently empty is the worst kind of typo.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        base, relative = (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (root, pattern)
+        matches = sorted(base.glob(relative))
+        if not matches:
+            raise InputError(f"no file matches {pattern!r} under {base}; relative paths start from data.root")
+        found += matches
+    return found
+
+
+def fingerprint(recipe: Recipe, patterns: list[str]) -> list[Any]:
+    """Name, size and time of each input file. Files that MiniMed writes are left to that stage's own stamp."""
+    if recipe.minimed is not None and recipe.data.root is None:
+        return []
+    stats = [(path, path.stat()) for path in input_files(recipe.data_root, patterns)]
+    return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def corpus_patterns(section: CorpusSection) -> list[str]:
+    """All input paths of a corpus."""
+    return [pattern for source in section.sources for pattern in (*source.paths, *source.papers)]
+
+
+def task_patterns(task: TaskSection) -> list[str]:
+    """All input paths of a task."""
+    return [path for path in (task.train, task.test, task.test_ids) if path is not None]
+
+
+def tokenizer_path(recipe: Recipe) -> Path:
+    """The tokenizer's file or folder."""
+    return recipe.data_root / recipe.tokenizer.path
+
+
+def base_model_path(recipe: Recipe) -> Path:
+    """The base model: where a base from scratch is exported, or the recipe's own folder or hub id."""
+    if recipe.base.path is None:
+        return recipe.run_path / "models" / "base"
+    local = recipe.data_root / recipe.base.path
+    return local if local.is_dir() else Path(recipe.base.path)
+
+
+def adapted_model_path(recipe: Recipe) -> Path:
+    """Where the model is exported after continued pre-training."""
+    return recipe.run_path / "models" / "adapted"

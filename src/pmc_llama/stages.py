@@ -1,0 +1,255 @@
+"""The stages of a run: what each is made from, what it builds on, what it writes, and the call that makes it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pmc_llama.recipe import CorpusSection, Recipe
+from pmc_llama.recipe.inputs import (
+    adapted_model_path,
+    base_model_path,
+    corpus_patterns,
+    fingerprint,
+    tokenizer_path,
+)
+from pmc_llama.recipe.tokens import OrderSection
+from pmc_llama.recipe.training import PretrainSection
+from pmc_llama.stamps import Stamp
+
+Stamps = Mapping[str, Stamp]
+
+
+def _no_pieces(recipe: Recipe, stamps: Stamps) -> list[Stamp]:
+    return []
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. Its stamp holds `settings`: all of the recipe and of the input files that can change the result."""
+
+    name: str
+    doing: str
+    needs: tuple[str, ...]
+    settings: Callable[[Recipe], Any]
+    outputs: Callable[[Recipe], list[Path]]
+    run: Callable[[Recipe, Stamps], str]
+    """Makes the outputs, resuming what is there, and returns a summary of one line."""
+    wanted: Callable[[Recipe], bool] = lambda recipe: True
+    pieces: Callable[[Recipe, Stamps], list[Stamp]] = _no_pieces
+    """Parts with stamps of their own, redone one by one (the cells of the grid)."""
+    version: int = 1
+    """Raised when the same settings would give another output than before."""
+
+
+def worker_count(recipe: Recipe) -> int:
+    """Processes for work on CPUs: what the recipe says, else the cores this process may use."""
+    if recipe.workers is not None:
+        return recipe.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_world(recipe: Recipe, stamps: Stamps) -> str:
+    from pmc_llama.minimed.world import write_world
+
+    assert recipe.minimed is not None
+    facts = write_world(recipe.minimed, recipe.seed, recipe.run_path / "data")
+    return ", ".join(f"{count:,} {what}" for what, count in facts.items())
+
+
+def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
+    if section is None:
+        return None
+    return {"section": section.model_dump(mode="json"), "files": fingerprint(recipe, corpus_patterns(section))}
+
+
+def _build_corpus(recipe: Recipe, section: CorpusSection | None, name: str) -> str:
+    from pmc_llama.corpus.build import build_corpus
+
+    assert section is not None
+    totals = build_corpus(section, recipe.data_root, recipe.run_path / name, workers=worker_count(recipe))
+    reasons = sorted(totals["dropped"].items(), key=lambda item: (-item[1], item[0]))
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    return f"{totals['in']:,} documents in, {totals['kept']:,} kept; dropped: {dropped or 'none'}"
+
+
+def _encode(recipe: Recipe, stamps: Stamps) -> str:
+    from pmc_llama.tokens.encode import encode_corpus
+
+    parts = []
+    for name in ("corpus", "general"):
+        if name in stamps:
+            source, out = recipe.run_path / name, recipe.run_path / "tokens" / name
+            totals = encode_corpus(recipe.tokens, source, tokenizer_path(recipe), out, workers=worker_count(recipe))
+            parts.append(f"{name} {totals['n_tokens']:,} tokens in {totals['n_documents']:,} documents")
+    return "; ".join(parts)
+
+
+def _train_base(recipe: Recipe, stamps: Stamps) -> str:
+    from pmc_llama.model.load import ModelOrigin
+
+    if recipe.base.train is None:
+        return f"taken as it is from {base_model_path(recipe)}"
+    origin = ModelOrigin(config=recipe.base.config)
+    return _train_on_text(recipe, origin, recipe.base.train, "general", "base", base_model_path(recipe))
+
+
+def _pretrain(recipe: Recipe, stamps: Stamps) -> str:
+    from pmc_llama.model.load import ModelOrigin
+
+    origin = ModelOrigin(path=base_model_path(recipe))
+    return _train_on_text(recipe, origin, recipe.pretrain, "corpus", "pretrain", adapted_model_path(recipe))
+
+
+def _train_on_text(
+    recipe: Recipe, origin: Any, options: PretrainSection, corpus: str, label: str, export_to: Path
+) -> str:
+    """Train on one token store; held-out loss is measured on every store there is, so that forgetting shows."""
+    from pmc_llama.tokens.encode import hf_tokenizer
+    from pmc_llama.tokens.order import batches
+    from pmc_llama.tokens.store import TokenStore
+    from pmc_llama.train.loop import train
+
+    folder = recipe.run_path / "tokens"
+    stores = {name: TokenStore.open(folder / name) for name in ("corpus", "general") if (folder / name).is_dir()}
+    shape = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
+    summary = train(
+        model=origin,
+        batches=batches(stores[corpus], options.order, split="train", epochs=options.epochs, **shape),
+        options=options,
+        out=recipe.run_path / "train" / label,
+        export_to=export_to,
+        tokenizer=hf_tokenizer(tokenizer_path(recipe)),
+        seed=recipe.seed,
+        heldout={
+            name: batches(store, OrderSection(), split="heldout", epochs=1, **shape)
+            for name, store in stores.items()
+            if store.documents("heldout")
+        },
+        label=label,
+    )
+    return str(summary)
+
+
+def _tune(recipe: Recipe, stamps: Stamps) -> str:
+    from pmc_llama.experiment.grid import tune_cells
+
+    return tune_cells(recipe, stamps)
+
+
+def _evaluate(recipe: Recipe, stamps: Stamps) -> str:
+    from pmc_llama.experiment.grid import score_cells
+
+    return score_cells(recipe, stamps)
+
+
+def _tuned_cells(recipe: Recipe, stamps: Stamps) -> list[Stamp]:
+    from pmc_llama.experiment.regimes import tuning_stamps
+
+    return list(tuning_stamps(recipe, stamps).values())
+
+
+def _scored_cells(recipe: Recipe, stamps: Stamps) -> list[Stamp]:
+    from pmc_llama.experiment.regimes import scoring_stamps
+
+    return list(scoring_stamps(recipe, stamps).values())
+
+
+def _report(recipe: Recipe, stamps: Stamps) -> str:
+    from pmc_llama.report.page import build_report
+    from pmc_llama.report.tables import compute_results
+
+    compute_results(recipe.run_path / "predictions.parquet", recipe.run_path / "results.json")
+    page = build_report(recipe.run_path)
+    return f"written to {page}"
+
+
+def _grid_settings(recipe: Recipe) -> Any:
+    """The names of the cells; what is inside them stands in the cells' own stamps."""
+    return {"regimes": sorted(recipe.regimes), "seeds": recipe.seeds}
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        name="minimed",
+        doing="writing the synthetic medical world",
+        needs=(),
+        settings=lambda recipe: [recipe.minimed and recipe.minimed.model_dump(mode="json"), recipe.seed],
+        outputs=lambda recipe: [recipe.run_path / "data"],
+        run=_write_world,
+        wanted=lambda recipe: recipe.minimed is not None,
+    ),
+    Stage(
+        name="corpus",
+        doing="reading, selecting, cleaning, deduplicating",
+        needs=("minimed",),
+        settings=lambda recipe: _corpus_settings(recipe, recipe.corpus),
+        outputs=lambda recipe: [recipe.run_path / "corpus"],
+        run=lambda recipe, stamps: _build_corpus(recipe, recipe.corpus, "corpus"),
+    ),
+    Stage(
+        name="general",
+        doing="building the general corpus",
+        needs=("minimed",),
+        settings=lambda recipe: _corpus_settings(recipe, recipe.general),
+        outputs=lambda recipe: [recipe.run_path / "general"],
+        run=lambda recipe, stamps: _build_corpus(recipe, recipe.general, "general"),
+        wanted=lambda recipe: recipe.general is not None,
+    ),
+    Stage(
+        name="tokens",
+        doing="encoding",
+        needs=("minimed", "corpus", "general"),
+        settings=lambda recipe: [
+            recipe.tokens.model_dump(mode="json"),
+            fingerprint(recipe, [recipe.tokenizer.path]),
+        ],
+        outputs=lambda recipe: [recipe.run_path / "tokens"],
+        run=_encode,
+    ),
+    Stage(
+        name="base",
+        doing="training the base model from scratch",
+        needs=("tokens",),
+        settings=lambda recipe: [recipe.base.model_dump(mode="json"), recipe.seed],
+        outputs=lambda recipe: (
+            [] if recipe.base.train is None else [base_model_path(recipe), recipe.run_path / "train" / "base"]
+        ),
+        run=_train_base,
+    ),
+    Stage(
+        name="pretrain",
+        doing="continued pre-training on the papers",
+        needs=("base", "tokens"),
+        settings=lambda recipe: [recipe.pretrain.model_dump(mode="json"), recipe.seed],
+        outputs=lambda recipe: [adapted_model_path(recipe), recipe.run_path / "train" / "pretrain"],
+        run=_pretrain,
+    ),
+    Stage(
+        name="finetune",
+        doing="tuning base and adapted",
+        needs=("base", "pretrain"),
+        settings=_grid_settings,
+        outputs=lambda recipe: [],
+        run=_tune,
+        pieces=_tuned_cells,
+    ),
+    Stage(
+        name="evaluate",
+        doing="scoring the test questions",
+        needs=("finetune",),
+        settings=_grid_settings,
+        outputs=lambda recipe: [recipe.run_path / "predictions.parquet", recipe.run_path / "questions.parquet"],
+        run=_evaluate,
+        pieces=_scored_cells,
+    ),
+    Stage(
+        name="report",
+        doing="computing the statistics and writing the page",
+        needs=("corpus", "general", "tokens", "base", "pretrain", "evaluate"),
+        settings=lambda recipe: [],
+        outputs=lambda recipe: [recipe.run_path / "results.json", recipe.run_path / "report.html"],
+        run=_report,
+    ),
+)
