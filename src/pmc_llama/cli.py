@@ -25,9 +25,7 @@ app.add_typer(qa_app, name="qa")
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override one key, for example --set pretrain.lr=1e-5. May be repeated."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in pretrain.lr=1e-5. May be repeated."),
 ]
 
 
@@ -45,7 +43,7 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     force: Annotated[
         str | None,
-        typer.Option(metavar="STAGE", help="Redo this stage and what depends on it, although up to date."),
+        typer.Option(metavar="STAGE", help="Redo this stage and what depends on it."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; change nothing.")] = False,
 ) -> None:
@@ -55,7 +53,7 @@ def run(
     run_recipe(recipe, settings, until=until, force=force, dry_run=dry_run)
 
 
-def _stage_verb(stage: str, description: str) -> None:
+def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> None:
     """Add a verb that runs one stage, after bringing what it builds on up to date."""
 
     def verb(
@@ -67,19 +65,16 @@ def _stage_verb(stage: str, description: str) -> None:
 
         run_recipe(recipe, settings, until=stage, force=stage if force else None)
 
-    name, parent = ("build", corpus_app) if stage == "corpus" else (stage.replace("tokens", "tokenize"), app)
-    verb.__doc__ = description
-    parent.command(
-        name, epilog=f"Example: pmc-llama {'corpus ' if parent is corpus_app else ''}{name} recipes/minimed.yaml"
-    )(verb)
+    prefix = "corpus " if group is corpus_app else ""
+    group.command(name, help=description, epilog=f"Example: pmc-llama {prefix}{name} recipes/minimed.yaml")(verb)
 
 
-_stage_verb("corpus", "Build the corpus: read, select, clean, deduplicate the papers.")
-_stage_verb("tokens", "Encode the corpora into token stores.")
-_stage_verb("pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
-_stage_verb("finetune", "Tune the base and the adapted model in every regime of the recipe.")
-_stage_verb("evaluate", "Score the test questions with every tuned model.")
-_stage_verb("report", "Write results.json and the HTML report.")
+_stage_verb(corpus_app, "build", "corpus", "Build the corpora: read, select, clean, deduplicate the papers.")
+_stage_verb(app, "tokenize", "tokens", "Encode the corpora into token stores.")
+_stage_verb(app, "pretrain", "pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
+_stage_verb(app, "finetune", "finetune", "Tune the base and the adapted model in every regime of the recipe.")
+_stage_verb(app, "evaluate", "evaluate", "Score the test questions with every tuned model.")
+_stage_verb(app, "report", "report", "Write results.json and the HTML report.")
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ def run_recipe(
 ) -> None:
     """Load a recipe and bring its stages up to date (all, or up to `until`); what the command line calls.
 
-    As one process of several (torchrun) only stage `until` is run, and what it builds on must be ready: no process waits
-    while another reads or encodes data.
+    As one process of several (torchrun) only stage `until` is run, and what it builds on must be ready: no
+    process waits while another reads or encodes data.
     """
     pipeline = Pipeline(load_recipe(path, settings))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

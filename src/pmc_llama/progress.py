@@ -11,8 +11,8 @@ PLAIN_LINE_EVERY_S = 10.0
 class Progress:
     """Counts units of one piece of long work and shows rate and time left.
 
-    On a terminal it draws a bar; where there is none (a log file, CI) it prints one plain line every ten seconds and one
-    at the end. `detail` is free text behind the numbers (a loss, a reason count).
+    On a terminal it draws a bar; where there is none (a log file, CI) it prints one plain line every ten seconds and
+    one at the end. `detail` is free text behind the numbers (a loss, a reason count).
     """
 
     def __init__(self, label: str, total: float | None = None, unit: str = "items", done: float = 0) -> None:

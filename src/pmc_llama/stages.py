@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmc_llama.recipe import CorpusSection, Recipe
+from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.inputs import (
     adapted_model_path,
     base_model_path,
     corpus_patterns,
     fingerprint,
+    scratch_model_path,
     tokenizer_path,
 )
 from pmc_llama.recipe.tokens import OrderSection
@@ -90,9 +92,9 @@ def _train_base(recipe: Recipe, stamps: Stamps) -> str:
     from pmc_llama.model.load import ModelOrigin
 
     if recipe.base.train is None:
-        return f"taken as it is from {base_model_path(recipe)}"
+        return f"{base_model_path(recipe)} is taken as it is"
     origin = ModelOrigin(config=recipe.base.config)
-    return _train_on_text(recipe, origin, recipe.base.train, "general", "base", base_model_path(recipe))
+    return _train_on_text(recipe, origin, recipe.base.train, "general", "base", scratch_model_path(recipe))
 
 
 def _pretrain(recipe: Recipe, stamps: Stamps) -> str:
@@ -181,14 +183,6 @@ STAGES: tuple[Stage, ...] = (
         wanted=lambda recipe: recipe.minimed is not None,
     ),
     Stage(
-        name="corpus",
-        doing="reading, selecting, cleaning, deduplicating",
-        needs=("minimed",),
-        settings=lambda recipe: _corpus_settings(recipe, recipe.corpus),
-        outputs=lambda recipe: [recipe.run_path / "corpus"],
-        run=lambda recipe, stamps: _build_corpus(recipe, recipe.corpus, "corpus"),
-    ),
-    Stage(
         name="general",
         doing="building the general corpus",
         needs=("minimed",),
@@ -196,6 +190,14 @@ STAGES: tuple[Stage, ...] = (
         outputs=lambda recipe: [recipe.run_path / "general"],
         run=lambda recipe, stamps: _build_corpus(recipe, recipe.general, "general"),
         wanted=lambda recipe: recipe.general is not None,
+    ),
+    Stage(
+        name="corpus",
+        doing="reading, selecting, cleaning, deduplicating",
+        needs=("minimed",),
+        settings=lambda recipe: _corpus_settings(recipe, recipe.corpus),
+        outputs=lambda recipe: [recipe.run_path / "corpus"],
+        run=lambda recipe, stamps: _build_corpus(recipe, recipe.corpus, "corpus"),
     ),
     Stage(
         name="tokens",
@@ -214,7 +216,7 @@ STAGES: tuple[Stage, ...] = (
         needs=("tokens",),
         settings=lambda recipe: [recipe.base.model_dump(mode="json"), recipe.seed],
         outputs=lambda recipe: (
-            [] if recipe.base.train is None else [base_model_path(recipe), recipe.run_path / "train" / "base"]
+            [] if recipe.base.train is None else [scratch_model_path(recipe), recipe.run_path / "train" / "base"]
         ),
         run=_train_base,
     ),

@@ -43,7 +43,7 @@ class Stamp:
         return f"{missing[0].name} is missing" if missing else None
 
     def begin(self) -> None:
-        """Note that the work starts. Outputs of other settings are deleted, those of the same work stay to be resumed."""
+        """Note that the work starts. Outputs of other settings are deleted, those of the same work stay."""
         record = self._read()
         resumable = (
             record is not None

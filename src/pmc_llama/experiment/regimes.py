@@ -48,7 +48,7 @@ def predictions_file(recipe: Recipe, cell: Cell) -> Path:
 
 
 def tuning_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, Stamp]:
-    """One stamp a tuned cell. A cell of the base model does not depend on pre-training: a new one leaves it as it is."""
+    """One stamp a tuned cell. A cell of the base model does not depend on pre-training."""
     tuned = [cell for cell in cells(recipe) if recipe.regimes[cell.regime].kind != "zero_shot"]
     return {
         cell: Stamp(
@@ -80,7 +80,7 @@ def scoring_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, St
     }
 
 
-def starting_model(recipe: Recipe, cell: Cell) -> Path:
+def starting_model(recipe: Recipe, cell: Cell) -> Path | str:
     """The model that a cell starts from."""
     return base_model_path(recipe) if cell.model == "base" else adapted_model_path(recipe)
 

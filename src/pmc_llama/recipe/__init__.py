@@ -40,7 +40,7 @@ class Recipe(Section):
     minimed: MiniMedSection | None = None
     corpus: CorpusSection
     general: CorpusSection | None = None
-    """Text outside the domain: a base from scratch is trained on it, and forgetting is measured on its held-out part."""
+    """Text outside the domain: a base from scratch is trained on it, and its held-out part shows forgetting."""
     tokenizer: TokenizerSection
     tokens: TokensSection = TokensSection()
     base: BaseSection

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from pmc_llama.errors import InputError
-from pmc_llama.recipe import CorpusSection, Recipe, TaskSection
+from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.recipe.qa import TaskSection
 
 
 def input_files(root: Path, patterns: list[str]) -> list[Path]:
@@ -45,12 +47,17 @@ def tokenizer_path(recipe: Recipe) -> Path:
     return recipe.data_root / recipe.tokenizer.path
 
 
-def base_model_path(recipe: Recipe) -> Path:
-    """The base model: where a base from scratch is exported, or the recipe's own folder or hub id."""
+def base_model_path(recipe: Recipe) -> Path | str:
+    """The base model: a folder, or a hub id as the recipe gives it."""
     if recipe.base.path is None:
-        return recipe.run_path / "models" / "base"
+        return scratch_model_path(recipe)
     local = recipe.data_root / recipe.base.path
-    return local if local.is_dir() else Path(recipe.base.path)
+    return local if local.is_dir() else recipe.base.path
+
+
+def scratch_model_path(recipe: Recipe) -> Path:
+    """Where a base model from scratch is exported."""
+    return recipe.run_path / "models" / "base"
 
 
 def adapted_model_path(recipe: Recipe) -> Path:
