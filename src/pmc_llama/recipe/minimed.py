@@ -8,9 +8,13 @@ from pmc_llama.recipe.base import Section
 class MiniMedSection(Section):
     """Size of the synthetic world."""
 
-    drugs: int = Field(default=40, ge=8)
+    drugs: int = Field(default=48, ge=8)
+    """Half of them are asked about in tuning, the other half in the tests."""
     papers_per_drug: int = Field(default=12, ge=1)
-    general_papers: int = Field(default=600, ge=1)
+    """PMC papers on each drug."""
+    general_papers: int = Field(default=800, ge=1)
+    """Papers of other fields, without a PMC id."""
     vocab_size: int = Field(default=2048, ge=512)
+    """Pieces of the tokenizer; 259 of them are special or single bytes."""
     facts: bool = True
     """Whether the PMC papers state the facts; false makes the null world, in which papers cannot help."""

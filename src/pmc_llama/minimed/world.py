@@ -1,0 +1,37 @@
+"""MiniMed: writes a whole synthetic medical world, papers, questions and tokenizer, for a recipe to run on."""
+
+from pathlib import Path
+from typing import Any
+
+from pmc_llama.files import write_json
+from pmc_llama.minimed.facts import Entity, build_world
+from pmc_llama.minimed.papers import write_papers
+from pmc_llama.minimed.questions import write_questions
+from pmc_llama.minimed.tokenizer import train_tokenizer
+from pmc_llama.recipe.minimed import MiniMedSection
+
+
+def write_world(section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]:
+    """Write the world under `out`; the same section and seed give the same bytes.
+
+    `s2orc/*.jsonl.gz` and `papers/*.jsonl.gz` (S2 Datasets API), `qa/` (native files of MedMCQA, MedQA, PubMedQA),
+    `tokenizer/tokenizer.model`, and last `world.json`, whose value is returned: sizes and every fact.
+    """
+    world = build_world(section, seed)
+    papers = write_papers(world, section, seed, out)
+    questions = write_questions(world, seed, out / "qa")
+    train_tokenizer(papers.pop("texts"), section.vocab_size, out / "tokenizer" / "tokenizer.model")
+    summary = {
+        "seed": seed,
+        "section": section.model_dump(),
+        "papers": papers,
+        "questions": questions,
+        "tuning_drugs": _facts(world.tuning_drugs),
+        "test_drugs": _facts(world.test_drugs),
+    }
+    write_json(out / "world.json", summary)
+    return summary
+
+
+def _facts(entities: tuple[Entity, ...]) -> dict[str, dict[str, str]]:
+    return {entity.name: entity.facts for entity in entities}
