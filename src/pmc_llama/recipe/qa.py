@@ -8,6 +8,7 @@ from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
 TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu"]
+PromptName = Literal["lm-eval", "plain", "pmc-llama-v1", "pmc-llama-v2"]
 
 
 class TaskSection(Section):
@@ -19,8 +20,10 @@ class TaskSection(Section):
     test_ids: str | None = None
     """PubMedQA: the file that names the official test questions (`test_ground_truth.json`)."""
     fold: int | None = Field(default=None, ge=0, le=9)
-    """PubMedQA: which of the ten cross-validation folds' 450 training questions to tune on, when `train` is `ori_pqal.json`."""
-    prompt: str = "lm-eval"
+    """PubMedQA, when `train` is `ori_pqal.json`: tune on the 450 training questions of this cross-validation fold."""
+    subjects: list[str] = []
+    """MMLU, from a folder: the subjects (empty: the six medical ones of MultiMedQA)."""
+    prompt: PromptName = "lm-eval"
     """The prompt's name; `pmc-llama qa show` prints what the model sees."""
     answers: Literal["letters", "texts"] | None = None
     """What is scored: the options' letters or their texts (None: as the prompt has it)."""
@@ -54,6 +57,8 @@ class EvaluateSection(Section):
 
     normalise: Literal["none", "chars", "bytes", "tokens"] = "none"
     """What an option's log-likelihood is divided by before the largest is chosen."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the weights (`auto`: bf16 where the hardware multiplies it fast); log-likelihoods are summed in fp32."""
     batch_tokens: int = Field(default=16384, ge=1)
     """Tokens in one forward pass."""
     max_length: int | None = Field(default=None, ge=8)

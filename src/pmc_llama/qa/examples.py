@@ -1,0 +1,134 @@
+"""Questions as training batches: the very token ids that scoring uses, packed without padding and isolated."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pmc_llama import files
+from pmc_llama.errors import InputError
+from pmc_llama.qa.encoding import encode_all
+from pmc_llama.qa.prompts import Answers, render
+from pmc_llama.qa.question import Question
+from pmc_llama.recipe.training import TrainSection
+from pmc_llama.train.batches import IGNORE, Rows
+
+LossOn = Literal["answer", "all"]
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One solved question as training sees it."""
+
+    ids: NDArray[np.int64]  # [T]
+    labels: NDArray[np.int64]  # [T], at the same positions as `ids`; the first is always IGNORE
+
+
+class TuningBatches:
+    """Examples in batches that depend on the step alone: a `BatchSource`.
+
+    A global batch is `global_batch` *examples* (questions), packed into as few rows of at most `seq_len` tokens as
+    first-fit finds. Epochs follow each other without a gap, each in an order of its own; the last batch may be smaller.
+    """
+
+    def __init__(self, examples: Sequence[Example], *, options: TrainSection, seed: int, truncated: int = 0) -> None:
+        if not examples:
+            raise InputError("there are no training questions to tune on")
+        self.examples, self.truncated = examples, truncated
+        """`truncated`: how many examples lost their beginning because they are longer than `seq_len`."""
+        self._seq_len, self._batch, self._seed = options.seq_len, options.global_batch, seed
+        self._total = math.ceil(len(examples) * options.epochs - 1e-9)
+        steps = math.ceil(self._total / self._batch)
+        self.steps = min(steps, options.max_steps) if options.max_steps else steps
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self.fingerprint = self._hash()
+
+    def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
+        """Rows `rank::world` of global batch `step`, padded to the longest of them; there may be none."""
+        last = min((step + 1) * self._batch, self._total)
+        batch = [self.examples[self._example(i)] for i in range(step * self._batch, last)]
+        return _padded(_packed(batch, self._seq_len)[rank::world])
+
+    def coverage(self, step: int) -> float | None:
+        """Share of distinct examples seen after `step` steps."""
+        return min(1.0, step * self._batch / len(self.examples))
+
+    def _example(self, position: int) -> int:
+        """Which example stands at `position` of the run's whole stream."""
+        epoch, place = divmod(position, len(self.examples))
+        if epoch not in self._orders:
+            self._orders = {epoch: np.random.default_rng((self._seed, epoch)).permutation(len(self.examples))}
+        return int(self._orders[epoch][place])
+
+    def _hash(self) -> str:
+        settings = [self._seq_len, self._batch, self._seed, self._total, self.steps]
+        content = b"".join(part.tobytes() for example in self.examples for part in (example.ids, example.labels))
+        return files.sha256_json([settings, files.sha256_bytes(content)])
+
+
+def tuning_batches(
+    questions: Sequence[Question],
+    *,
+    prompt: str | Mapping[str, str],
+    tokenizer: Any,
+    options: TrainSection,
+    loss_on: LossOn,
+    seed: int,
+    answers: Answers | Mapping[str, Answers | None] | None = None,
+) -> TuningBatches:
+    """Batches of solved questions: prompt, right answer, end of text.
+
+    `prompt` and `answers` are one value, or one a task by `Question.task`. `loss_on` "answer" trains on the answer and
+    the end of text alone, "all" on the prompt too. Examples longer than `seq_len` lose their beginning, as in scoring.
+    """
+    pairs = []
+    for question in questions:
+        name = prompt if isinstance(prompt, str) else prompt[question.task]
+        scored = answers[question.task] if isinstance(answers, Mapping) else answers
+        one = render(name, question, scored)
+        pairs.append((one.instruction, [one.lead + one.continuations[question.gold] + one.ending]))
+    examples = []
+    truncated = 0
+    for encoded in encode_all(tokenizer, pairs):
+        answer = [*encoded.continuations[0], tokenizer.eos_token_id]
+        ids = np.array([*encoded.context, *answer], dtype=np.int64)
+        labels = ids.copy()
+        labels[: len(encoded.context) if loss_on == "answer" else 1] = IGNORE
+        truncated += len(ids) > options.seq_len
+        ids, labels = ids[-options.seq_len :], labels[-options.seq_len :]
+        labels[0] = IGNORE
+        examples.append(Example(ids, labels))
+    return TuningBatches(examples, options=options, seed=seed, truncated=truncated)
+
+
+def _packed(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:
+    """Rows of examples of at most `seq_len` tokens together: first-fit, longest first."""
+    rows: list[list[Example]] = []
+    room: list[int] = []
+    for example in sorted(examples, key=lambda one: -len(one.ids)):  # stable: ties stay in the batch's order
+        size = len(example.ids)
+        fitting = next((i for i, free in enumerate(room) if free >= size), None)
+        if fitting is None:
+            rows.append([example])
+            room.append(seq_len - size)
+        else:
+            rows[fitting].append(example)
+            room[fitting] -= size
+    return rows
+
+
+def _padded(rows: list[list[Example]]) -> Rows:
+    length = max((sum(len(example.ids) for example in row) for row in rows), default=0)
+    ids, positions = np.zeros((2, len(rows), length), dtype=np.int64)
+    labels = np.full((len(rows), length), IGNORE, dtype=np.int64)
+    for i, row in enumerate(rows):
+        start = 0
+        for example in row:
+            end = start + len(example.ids)
+            ids[i, start:end], labels[i, start:end] = example.ids, example.labels
+            positions[i, start:end] = np.arange(end - start)
+            start = end
+        positions[i, start:] = np.arange(length - start)  # padding is one more document, without labels
+    return Rows(ids=ids, position_ids=positions, labels=labels)

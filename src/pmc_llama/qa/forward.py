@@ -1,0 +1,144 @@
+"""The forward pass of scoring: rows that branch after their context, behind a beginning that is computed once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_PLACES_AT_ONCE = 1024
+"""Positions projected onto the vocabulary at a time, which bounds the fp32 logits."""
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """One option's continuation after a row's context."""
+
+    option: int
+    ids: list[int]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A context and the continuations that share it."""
+
+    item: int
+    context: list[int]
+    branches: list[Branch]
+
+    @property
+    def length(self) -> int:
+        """Tokens that the model reads: the last of each continuation is predicted only."""
+        return len(self.context) + sum(len(branch.ids) - 1 for branch in self.branches)
+
+
+class _Laid(msgspec.Struct, frozen=True):
+    """A batch of rows as tensors."""
+
+    ids: Tensor  # [B, T]
+    positions: Tensor  # [B, T]
+    branch: Tensor  # [B, T], 0 = context or padding, k = k-th branch
+    place: Tensor  # [N] flat position that predicts a scored token, ascending
+    target: Tensor  # [N] the token
+    owner: Tensor  # [N] which continuation of the batch it belongs to
+
+
+def option_logprobs(
+    model: Any, batches: Iterable[list[Row]], shared: Sequence[int]
+) -> Iterator[tuple[list[Row], list[list[float]]]]:
+    """For each batch of rows, the summed log-likelihood of each row's branches. All contexts begin with `shared`."""
+    prefix = _Prefix(model, shared)
+    for rows in batches:
+        laid = _lay(rows, len(shared), model.device)
+        hidden = prefix.hidden(laid)  # [B, T, D]
+        logprob = _token_logprobs(model, hidden.flatten(0, 1), laid)  # [N]
+        count = sum(len(row.branches) for row in rows)
+        sums = torch.zeros(count, dtype=torch.float64, device=logprob.device)
+        values = iter(sums.index_add_(0, laid.owner, logprob.double()).tolist())
+        yield rows, [[next(values) for _ in row.branches] for row in rows]
+
+
+class _Prefix:
+    """The model behind tokens that every row begins with; their keys and values are computed once."""
+
+    def __init__(self, model: Any, ids: Sequence[int]) -> None:
+        self.backbone, self.length = model.base_model, len(ids)
+        self._layers: list[tuple[Tensor, Tensor]] = []  # [1, heads, P, head_dim] each
+        if ids:
+            read = self.backbone(torch.tensor([list(ids)], device=model.device), use_cache=True)
+            self._layers = [(layer.keys, layer.values) for layer in read.past_key_values.layers]
+
+    def hidden(self, laid: _Laid) -> Tensor:
+        """Final hidden states [B, T, D] of a batch."""
+        branched = bool(laid.branch.any())
+        if not branched and not self.length:  # plain causal rows, padded on the right: no mask needed
+            return self.backbone(laid.ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        output = self.backbone(
+            laid.ids,
+            position_ids=laid.positions,
+            attention_mask=self._mask(laid.branch, branched),
+            past_key_values=self._cache(len(laid.ids)),
+            use_cache=self.length > 0,
+        )
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def _mask(self, branch: Tensor, branched: bool) -> Tensor:
+        """Who sees whom, bool [B or 1, 1, T, P + T]: all see the prefix; branches see the context and themselves."""
+        length = branch.shape[1]
+        sees = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()[None]
+        if branched:
+            sees = sees & ((branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None]))
+        return F.pad(sees, (self.length, 0), value=True)[:, None]
+
+    def _cache(self, rows: int) -> Any:
+        if not self.length:
+            return None
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        for i, (keys, values) in enumerate(self._layers):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), i)
+        return cache
+
+
+def _lay(rows: Sequence[Row], skip: int, device: torch.device) -> _Laid:
+    """Lay rows out as tensors, without their first `skip` tokens."""
+    length = max(row.length for row in rows) - skip
+    ids, positions, branch = (torch.zeros(len(rows), length, dtype=torch.long) for _ in range(3))
+    places: list[tuple[int, int, int]] = []
+    owner = 0
+    for i, row in enumerate(rows):
+        end = len(row.context) - skip
+        tokens, marks, at = row.context[skip:], [0] * end, list(range(skip, len(row.context)))
+        last_of_context = i * length + end - 1
+        for mark, one in enumerate(row.branches, 1):
+            inner = [i * length + len(tokens) + j for j in range(len(one.ids) - 1)]
+            places += [(place, token, owner) for place, token in zip([last_of_context, *inner], one.ids, strict=True)]
+            owner += 1
+            tokens += one.ids[:-1]
+            marks += [mark] * (len(one.ids) - 1)
+            at += range(len(row.context), len(row.context) + len(one.ids) - 1)
+        size = len(tokens)
+        ids[i, :size], branch[i, :size] = torch.tensor(tokens), torch.tensor(marks)
+        positions[i, :size] = torch.tensor(at)
+    place, target, owners = torch.tensor(sorted(places)).unbind(1)
+    return _Laid(*(one.to(device) for one in (ids, positions, branch, place, target, owners)))
+
+
+def _token_logprobs(model: Any, hidden: Tensor, laid: _Laid) -> Tensor:
+    """fp32 log-probability of each scored token [N], from final hidden states [B·T, D] of any precision."""
+    head = model.get_output_embeddings()
+    weight = head.weight.float()  # [V, D]
+    bias = head.bias.float() if head.bias is not None else None
+    distinct, which = torch.unique_consecutive(
+        laid.place, return_inverse=True
+    )  # options share their context's last place
+    found = []
+    for start in range(0, len(distinct), _PLACES_AT_ONCE):
+        logits = F.linear(hidden[distinct[start : start + _PLACES_AT_ONCE]].float(), weight, bias)  # [C, V]
+        low, high = torch.searchsorted(
+            which, torch.tensor([start, start + _PLACES_AT_ONCE], device=which.device)
+        ).tolist()
+        picked = logits[which[low:high] - start, laid.target[low:high]]
+        found.append(picked - logits.logsumexp(-1)[which[low:high] - start])
+    return torch.cat(found)

@@ -1,0 +1,141 @@
+"""Prompts by name: what a model sees of a question, and the continuations that are scored after it.
+
+`lm-eval` equals lm-evaluation-harness 0.4.13 byte for byte, data set by data set. `plain` shows the question alone and
+scores the options' texts: right for models too small to have learnt letters. `pmc-llama-v1` is the template of PMC-LLaMA's
+published tuning script and `pmc-llama-v2` the instruction form of its later paper; neither was published for questions
+over an abstract, where the wording is ours.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from pmc_llama.errors import RecipeError
+from pmc_llama.qa.question import Question
+
+Answers = Literal["letters", "texts"]
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """What a model reads, and what may follow."""
+
+    context: str
+    continuations: tuple[str, ...]
+    """One an option: a blank and the letter, word or text."""
+    ending: str = ""
+    """What follows the right continuation in tuning, before the end of text."""
+    lead: str = ""
+    """The end of `context` that is already part of the answer; generation starts before it."""
+
+    @property
+    def instruction(self) -> str:
+        """The context without the beginning of the answer."""
+        return self.context.removesuffix(self.lead)
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """A question as one template shows it, without shots."""
+
+    text: str
+    lists_options: bool = True
+    description: str = ""
+    """Stands once, before the first shot."""
+    lead: str = ""
+    ending: str = ""
+
+
+def render(prompt: str, question: Question, answers: Answers | None = None, shots: Sequence[Question] = ()) -> Prompt:
+    """The prompt named `prompt` for `question`, after `shots` (solved questions) separated by empty lines.
+
+    `answers` None scores what the template is made for: letters where it lists the options, else their texts. Raises
+    RecipeError for an unknown name, and for letters after a template that does not show them.
+    """
+    if prompt not in TEMPLATES:
+        raise RecipeError(f"prompt {prompt!r} is not known; known: {', '.join(TEMPLATES)}")
+    template = TEMPLATES[prompt]
+    body = template(question)
+    solved = [_solved(template(shot), shot, answers) for shot in shots]
+    return Prompt(
+        context=body.description + "\n\n".join([*solved, body.text]) + body.lead,
+        continuations=tuple(" " + choice for choice in _choices(prompt, body, question, answers)),
+        ending=body.ending,
+        lead=body.lead,
+    )
+
+
+def _solved(body: _Body, shot: Question, answers: Answers | None) -> str:
+    return f"{body.text}{body.lead} {_choices('', body, shot, answers)[shot.gold]}{body.ending}"
+
+
+def _choices(prompt: str, body: _Body, question: Question, answers: Answers | None) -> tuple[str, ...]:
+    if answers == "texts" or (answers is None and not body.lists_options):
+        return question.options
+    if not body.lists_options and not question.words:
+        raise RecipeError(
+            f"prompt {prompt!r} does not show lettered options of {question.task!r}: score `answers: texts`"
+        )
+    return question.labels
+
+
+def _listed(question: Question, mark: str = ". ", end: str = "\n") -> str:
+    return "".join(f"{label}{mark}{text}{end}" for label, text in zip(question.labels, question.options, strict=True))
+
+
+def _lm_eval(question: Question) -> _Body:
+    if question.words:
+        return _plain(question)
+    if question.format == "headqa":
+        return _Body(f"Question: {question.question}\nAnswer:", lists_options=False)
+    if question.format == "mmlu":
+        subject = (question.subject or "").replace("_", " ")
+        description = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+        return _Body(f"{question.question.strip()}\n{_listed(question)}Answer:", description=description)
+    heading = "Choices:\n" if question.format == "medmcqa" else ""
+    return _Body(f"Question: {question.question}\n{heading}{_listed(question)}Answer:")
+
+
+def _plain(question: Question) -> _Body:
+    abstract = f"Abstract: {question.context}\n" if question.context is not None else ""
+    return _Body(f"{abstract}Question: {question.question}\nAnswer:", lists_options=False)
+
+
+def _pmc_llama_v1(question: Question) -> _Body:
+    if question.context is not None:
+        task = f"According to the abstract, answer the question with {_either(question.options)}."
+        text = f"You are a doctor. {task} Abstract: {question.context} Q: {question.question} The Answer is:"
+        return _Body(text, lists_options=False)
+    options = _listed(question, mark=": ", end=" ")
+    task = "According to the question, make a choice."
+    return _Body(f"You are a doctor. {task} Q: {question.question} {options}The Answer is:")
+
+
+_ALPACA = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+)
+"""The wrapper of Stanford Alpaca, which PMC-LLaMA's instruction tuning used."""
+
+
+def _pmc_llama_v2(question: Question) -> _Body:
+    abstract = f"###Context: {question.context}\n" if question.context is not None else ""
+    shown = f"{abstract}###Question: {question.question}\n###Options:\n{_lettered(question)}"
+    instruction = "You are a doctor. Answer the medical question by naming the option that is correct."
+    return _Body(_ALPACA.format(instruction=instruction, input=shown), lead="###Answer: OPTION", ending=" IS CORRECT.")
+
+
+def _lettered(question: Question) -> str:
+    return "".join(f"- {word}\n" for word in question.options) if question.words else _listed(question)
+
+
+def _either(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + f" or {words[-1]}"
+
+
+TEMPLATES: dict[str, Callable[[Question], _Body]] = {
+    "lm-eval": _lm_eval,
+    "plain": _plain,
+    "pmc-llama-v1": _pmc_llama_v1,
+    "pmc-llama-v2": _pmc_llama_v2,
+}

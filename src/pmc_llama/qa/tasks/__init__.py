@@ -1,0 +1,42 @@
+"""Question sets: one file a data set, each turning the set's own files into `Question`s."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pmc_llama.errors import InputError
+from pmc_llama.qa.question import Question
+from pmc_llama.qa.tasks import headqa, medmcqa, medqa, mmlu, pubmedqa
+from pmc_llama.recipe.qa import TaskSection
+
+Split = Literal["train", "test"]
+_LOADERS = {
+    "pubmedqa": pubmedqa.load,
+    "medmcqa": medmcqa.load,
+    "medqa": medqa.load,
+    "headqa": headqa.load,
+    "mmlu": mmlu.load,
+}
+
+
+def load_questions(name: str, section: TaskSection, data_root: Path, split: Split) -> list[Question]:
+    """Questions of one split of task `name`, in the file's order (PubMedQA's official test: in the official order).
+
+    Raises InputError naming file, line and field of anything that is not as the format has it: a missing or wrong
+    column, no gold answer, an id met twice, another number of options.
+    """
+    path = section.train if split == "train" else section.test
+    if path is None:
+        raise InputError(f"tasks.{name}: no file is given for its {split} split (key tasks.{name}.{split})")
+    questions = _LOADERS[section.format](data_root / path, section, data_root, split)
+    if not questions:
+        raise InputError(f"tasks.{name}: {data_root / path} holds no questions")
+    seen: set[str] = set()
+    for question in questions:
+        if question.question_id in seen:
+            raise InputError(f"tasks.{name}: {data_root / path} holds question id {question.question_id!r} twice")
+        seen.add(question.question_id)
+    if split == "test" and section.limit is not None:
+        questions = questions[: section.limit]
+    return [msgspec.structs.replace(question, task=name, format=section.format) for question in questions]

@@ -1,0 +1,141 @@
+"""Question files as records that know their place, so that every error names file, line and field."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pmc_llama.errors import InputError
+
+
+class Record:
+    """One item of a question file: its values, and where it stands."""
+
+    def __init__(self, values: Any, where: str) -> None:
+        self.where = where
+        if not isinstance(values, dict):
+            raise InputError(f"{where}: expected an object of fields, found {_short(values)}")
+        self.values: dict[str, Any] = values
+
+    def fail(self, field: str, problem: str) -> NoReturn:
+        """Raise the error that names this record's file, line and the field."""
+        raise InputError(f"{self.where}, field {field!r}: {problem}")
+
+    def value(self, field: str, *others: str) -> Any:
+        """The value of `field`, or of the first of its other names that is there. Raises InputError if none is."""
+        for name in (field, *others):
+            if name in self.values:
+                return self.values[name]
+        return self.fail(field, f"is missing; the fields are {', '.join(map(repr, self.values)) or 'none'}")
+
+    def text(self, field: str, *others: str) -> str:
+        """A text that is not empty. Raises InputError otherwise."""
+        value = self.value(field, *others)
+        if isinstance(value, bool | int | float):  # answer options such as 4 or 2.5 are often stored as numbers
+            value = str(value)
+        if not isinstance(value, str) or not value.strip():
+            self.fail(field, f"expected text, found {_short(value)}")
+        return value
+
+    def optional(self, field: str, *others: str) -> str | None:
+        """A text, or None where it is missing or empty."""
+        value = next((self.values[name] for name in (field, *others) if self.values.get(name) is not None), None)
+        return str(value) if value not in (None, "") else None
+
+    def integer(self, field: str, *others: str) -> int:
+        """A whole number, also one written as text. Raises InputError otherwise."""
+        value = self.value(field, *others)
+        if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+            return int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fail(field, f"expected a whole number, found {_short(value)}")
+        return value
+
+    def texts(self, field: str, *others: str) -> list[str]:
+        """A list of texts. Raises InputError otherwise."""
+        value = self.value(field, *others)
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            self.fail(field, f"expected a list of texts, found {_short(value)}")
+        return value
+
+    def position(self, field: str, label: Any, labels: tuple[str, ...]) -> int:
+        """The index of a gold `label` among `labels`. Raises InputError if it is none of them."""
+        if label not in labels:
+            self.fail(field, f"expected one of {', '.join(labels)}, found {_short(label)}")
+        return labels.index(label)
+
+
+def read_rows(path: Path) -> list[Record]:
+    """The rows of a JSON-lines (whatever its suffix), JSON-list or Parquet file."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return [Record(row, f"{path}, row {i}") for i, row in enumerate(pyarrow.parquet.read_table(path).to_pylist())]
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        return [Record(row, f"{path}, item {i}") for i, row in enumerate(parse_json(text, path))]
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    return [Record(parse_json(line, path, number), f"{path}, line {number}") for number, line in lines]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A file that is one JSON object. Raises InputError on a key that occurs twice, which JSON readers let pass."""
+    value = parse_json(read_text(path), path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected one JSON object, found {_short(value)}")
+    return value
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV file with the line that each ends on; quoted fields may hold newlines."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    for row in reader:
+        if row:
+            yield reader.line_num, row
+
+
+def read_text(path: Path) -> str:
+    """A file's text as UTF-8. Raises InputError if it is missing, not UTF-8, or empty."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # no translation of line ends inside texts
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{path}: no such file of questions") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 at byte {error.start}") from None
+    if not text.strip():
+        raise InputError(f"{path}: is empty")
+    return text
+
+
+def parse_json(text: str, path: Path, line: int | None = None) -> Any:
+    """Parse JSON, refusing keys that occur twice. Raises InputError naming file and line."""
+    try:
+        return json.loads(text, object_pairs_hook=_distinct_keys)
+    except json.JSONDecodeError as error:
+        at = line if line is not None else error.lineno
+        raise InputError(f"{path}, line {at}: is not valid JSON ({error.msg} at column {error.colno})") from None
+    except _DuplicateKeyError as error:
+        place = f"{path}, line {line}" if line is not None else str(path)
+        raise InputError(f"{place}: key {error.key!r} occurs twice in one object") from None
+
+
+class _DuplicateKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateKeyError(key)
+        found[key] = value
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
