@@ -56,8 +56,9 @@ def _write_world(recipe: Recipe, stamps: Stamps) -> str:
     from pmc_llama.minimed.world import write_world
 
     assert recipe.minimed is not None
-    facts = write_world(recipe.minimed, recipe.seed, recipe.run_path / "data")
-    return ", ".join(f"{count:,} {what}" for what, count in facts.items())
+    world = write_world(recipe.minimed, recipe.seed, recipe.run_path / "data")
+    drugs = len(world["tuning_drugs"]) + len(world["test_drugs"])
+    return f"papers and questions about {drugs} invented drugs written to {recipe.run_path / 'data'}"
 
 
 def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
@@ -113,21 +114,22 @@ def _train_on_text(
     from pmc_llama.tokens.store import TokenStore
     from pmc_llama.train.loop import train
 
-    folder = recipe.run_path / "tokens"
+    folder, tokenizer = recipe.run_path / "tokens", hf_tokenizer(tokenizer_path(recipe))
     stores = {name: TokenStore.open(folder / name) for name in ("corpus", "general") if (folder / name).is_dir()}
-    shape = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
+    shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
+    shape |= {"bos_id": tokenizer.bos_token_id, "eos_id": tokenizer.eos_token_id}
     summary = train(
         model=origin,
         batches=batches(stores[corpus], options.order, split="train", epochs=options.epochs, **shape),
         options=options,
         out=recipe.run_path / "train" / label,
         export_to=export_to,
-        tokenizer=hf_tokenizer(tokenizer_path(recipe)),
+        tokenizer=tokenizer,
         seed=recipe.seed,
         heldout={
             name: batches(store, OrderSection(), split="heldout", epochs=1, **shape)
             for name, store in stores.items()
-            if store.documents("heldout")
+            if len(store.documents("heldout"))
         },
         label=label,
     )
