@@ -1,0 +1,136 @@
+"""The transformers tokenizer of a model, with the ids of the encoder: saved beside exported models and used by qa."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pmc_llama.errors import InputError
+from pmc_llama.files import read_json
+from pmc_llama.tokens.sentencepiece import MARK, may_cut, read_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_NORMAL, _CONTROL, _UNKNOWN = 1, 3, 2  # piece types of SentencePiece's own format
+
+
+def hf_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+    """The transformers tokenizer for a `tokenizer.model` or a Hugging Face folder.
+
+    For a LLaMA-type SentencePiece model it is built here, because transformers' own conversion (5.23) ranks merges by
+    piece number instead of piece score and gives other ids wherever two spaces follow each other. BOS is added and
+    EOS is not, as LLaMA does. A model without a pad piece pads with EOS; padding is always masked, so its id never
+    matters. `save_pretrained` writes `tokenizer.json`, which AutoTokenizer loads with the same ids; `save_vocabulary`
+    puts the `tokenizer.model` beside it. Raises InputError where there is no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    model = sentencepiece_file(path)
+    if model is not None:
+        tokenizer = _from_sentencepiece(model)
+    else:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(path), trust_remote_code=False, local_files_only=path.exists()
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"tokenizer {path}: expected a SentencePiece `tokenizer.model` or a Hugging Face folder: {error}"
+            ) from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def sentencepiece_file(path: Path) -> Path | None:
+    """The SentencePiece model to use for `path`, or None where a `tokenizer.json` describes the tokenizer.
+
+    In a folder with both, the `tokenizer.json` counts if it adds tokens of its own, or if the model is not LLaMA's type
+    (`tokenizer.model` may also be a tiktoken file).
+    """
+    if path.is_file():
+        return path
+    file, description = path / "tokenizer.model", path / "tokenizer.json"
+    if not file.is_file():
+        return None
+    if not description.is_file():
+        return file
+    try:
+        proto = read_model(file)
+    except InputError:
+        return None
+    added = {token["content"] for token in read_json(description).get("added_tokens", [])}
+    return file if may_cut(proto) and added <= {piece.piece for piece in proto.pieces} else None
+
+
+def _from_sentencepiece(path: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    proto = read_model(path)
+    if not may_cut(proto):
+        raise InputError(
+            f"tokenizer {path} is not of LLaMA's type (BPE with byte fallback, no normalisation): "
+            "give its Hugging Face folder instead"
+        )
+    pieces = [piece.piece for piece in proto.pieces]
+    special = {piece.piece for piece in proto.pieces if piece.type in (_CONTROL, _UNKNOWN)}
+    bos, eos, unk, pad = (
+        pieces[number] if 0 <= number < len(pieces) and pieces[number] in special else None
+        for number in (
+            proto.trainer_spec.bos_id,
+            proto.trainer_spec.eos_id,
+            proto.trainer_spec.unk_id,
+            proto.trainer_spec.pad_id,
+        )
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_backend(proto, unk),
+        bos_token=bos,
+        eos_token=eos,
+        unk_token=unk,
+        pad_token=pad,
+        add_bos_token=bos is not None,
+        add_eos_token=False,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+    tokenizer.vocab_file = str(path)
+    return tokenizer
+
+
+def _backend(proto: Any, unk: str | None) -> Any:
+    """The same BPE in `tokenizers`' terms."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+
+    vocab = {piece.piece: number for number, piece in enumerate(proto.pieces)}
+    backend = Tokenizer(
+        models.BPE(vocab=vocab, merges=_merges(proto, vocab), unk_token=unk, fuse_unk=True, byte_fallback=True)
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(MARK), normalizers.Replace(" ", MARK)])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.add_special_tokens(
+        [
+            AddedToken(piece.piece, normalized=False, special=True)
+            for piece in proto.pieces
+            if piece.type in (_CONTROL, _UNKNOWN)
+        ]
+    )
+    return backend
+
+
+def _merges(proto: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:
+    """All pairs that join into a piece, best score first.
+
+    SentencePiece takes the leftmost of equally good pairs, which ranks cannot say. Runs of spaces, whose scores are all
+    equal in LLaMA's vocabulary, come out the same when the longer left part goes first: the run then grows from the
+    left.
+    """
+    ranked = [
+        (-piece.score, -cut, -len(piece.piece), piece.piece)
+        for piece in proto.pieces
+        if piece.type == _NORMAL
+        for cut in range(1, len(piece.piece))
+        if piece.piece[:cut] in vocab and piece.piece[cut:] in vocab
+    ]
+    return [(piece[:-minus_cut], piece[-minus_cut:]) for _, minus_cut, _, piece in sorted(ranked)]

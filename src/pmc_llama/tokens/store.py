@@ -1,0 +1,140 @@
+"""Reading a token store: memory-mapped ids of every document, refused where damaged or made from something else."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+from msgspec import DecodeError
+from numpy.typing import NDArray
+
+from pmc_llama.errors import StoreError
+from pmc_llama.files import read_json, sha256_file, sha256_json
+from pmc_llama.tokens.shards import FORMAT
+
+Split = Literal["train", "heldout"]
+
+
+class TokenStore:
+    """The documents of a corpus as token ids, without BOS and EOS; only the pages that are read are loaded.
+
+    Layout: `store.json`; `shard-NNNNN.bin`, little-endian uint16 (vocabulary below 65,536) or uint32; `offsets.bin`,
+    little-endian uint64: document i has the tokens [offsets[i], offsets[i + 1]) of all shards in a row, none crosses
+    two shards; `documents.parquet` with `paper_id` and `heldout`; `shard-NNNNN.parquet`: what a shard was made from.
+    """
+
+    def __init__(self, path: Path, tokenizer_sha256: str | None = None, corpus_sha256: str | None = None) -> None:
+        self.path = path
+        self.info = _read_info(path)
+        self._refuse_foreign("tokenizer", tokenizer_sha256)
+        self._refuse_foreign("corpus", corpus_sha256)
+        self.dtype = np.dtype("<u2") if self.info["dtype"] == "uint16" else np.dtype("<u4")
+        self.offsets = self._map("offsets.bin", np.dtype("<u8"), self.info["documents"] + 1)
+        self._shards = [self._map(shard["file"], self.dtype, shard["tokens"]) for shard in self.info["shards"]]
+        self._first_document = np.cumsum([0] + [shard["documents"] for shard in self.info["shards"]])
+        self._first_token = np.cumsum([0] + [shard["tokens"] for shard in self.info["shards"]])
+        self._check_offsets()
+
+    @classmethod
+    def open(cls, path: Path, tokenizer_sha256: str | None = None, corpus_sha256: str | None = None) -> "TokenStore":
+        """Open a store. Raises StoreError if it is damaged, or of another tokenizer or corpus than the ones named."""
+        return cls(path, tokenizer_sha256, corpus_sha256)
+
+    def __len__(self) -> int:
+        return int(self.info["documents"])
+
+    def __getitem__(self, document: int) -> NDArray[Any]:
+        """Ids of a document: a view of the mapped file. Raises StoreError for a number past the end."""
+        if not 0 <= document < len(self):
+            raise StoreError(f"token store {self.path} has documents 0 to {len(self) - 1}, not {document}")
+        shard = int(np.searchsorted(self._first_document, document, side="right")) - 1
+        start, end = self.offsets[document : document + 2].astype(np.int64) - self._first_token[shard]
+        return self._shards[shard][start:end]
+
+    def documents(self, split: Split | None = None) -> NDArray[np.int64]:
+        """Numbers of the documents of a split (None: of all)."""
+        if split is None:
+            return np.arange(len(self))
+        return np.flatnonzero(self._heldout == (split == "heldout"))
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all documents."""
+        return int(self.info["tokens"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash that changes with any token, document or setting of the store."""
+        return sha256_json(self.info)
+
+    @cached_property
+    def paper_ids(self) -> list[str]:
+        """Ids of all documents."""
+        return [str(paper_id) for paper_id in self._documents_column("paper_id").to_pylist()]
+
+    def verify(self) -> None:
+        """Read every byte and compare with the hashes of `store.json`. Raises StoreError on a difference."""
+        expected = {shard["file"]: shard["sha256"] for shard in self.info["shards"]}
+        expected |= {"offsets.bin": self.info["offsets_sha256"], "documents.parquet": self.info["documents_sha256"]}
+        for file, sha256 in expected.items():
+            if sha256_file(self.path / file) != sha256:
+                raise StoreError(
+                    f"token store {self.path}: {file} has changed since it was written: its SHA-256 is another"
+                )
+
+    @cached_property
+    def _heldout(self) -> NDArray[np.bool_]:
+        return np.asarray(self._documents_column("heldout").to_numpy())
+
+    def _documents_column(self, name: str) -> Any:
+        try:
+            column = pq.read_table(self.path / "documents.parquet", columns=[name])[name]
+        except (OSError, ValueError) as error:
+            raise StoreError(f"token store {self.path}: documents.parquet cannot be read: {error}") from None
+        if len(column) != len(self):
+            raise StoreError(
+                f"token store {self.path}: documents.parquet has {len(column)} rows, store.json says {len(self)}"
+            )
+        return column
+
+    def _map(self, file: str, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+        path = self.path / file
+        size = path.stat().st_size if path.is_file() else None
+        if size != count * dtype.itemsize:
+            found = "is missing" if size is None else f"has {size:,} bytes"
+            raise StoreError(
+                f"token store {self.path}: {file} {found}, store.json says {count * dtype.itemsize:,} bytes"
+            )
+        return np.memmap(path, dtype, "r") if count else np.empty(0, dtype)
+
+    def _check_offsets(self) -> None:
+        lengths_fit = self.offsets[0] == 0 and self.offsets[-1] == self.n_tokens == self._first_token[-1]
+        if not (
+            lengths_fit
+            and bool(np.all(self.offsets[1:] >= self.offsets[:-1]))
+            and np.array_equal(self.offsets[self._first_document], self._first_token)
+        ):
+            raise StoreError(
+                f"token store {self.path}: offsets.bin does not fit the shards: it points past their end or backwards"
+            )
+
+    def _refuse_foreign(self, what: str, sha256: str | None) -> None:
+        found = self.info[f"{what}_sha256"]
+        if sha256 is not None and sha256 != found:
+            raise StoreError(
+                f"token store {self.path} was made from another {what} (SHA-256 {found[:12]}…, not {sha256[:12]}…): "
+                "tokenize the corpus again"
+            )
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    try:
+        info: dict[str, Any] = read_json(path / "store.json")
+    except FileNotFoundError:
+        raise StoreError(f"token store {path} is not there or not finished: it has no store.json") from None
+    except DecodeError as error:
+        raise StoreError(f"token store {path}: store.json is not valid JSON: {error}") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise StoreError(f"token store {path}: store.json is not of the format {FORMAT!r}")
+    return info
