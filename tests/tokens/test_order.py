@@ -1,6 +1,5 @@
 """The three orders: what they show, that batches are a pure function of the step, and that coverage is exact."""
 
-from itertools import count
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from pmc_llama.train.batches import IGNORE, Rows
 BOS, EOS = 1, 2
 KINDS = ["packed", "sweep", "windows"]
 LENGTHS = [5, 0, 31, 1, 16, 17, 90, 15, 200, 3, 64, 33]
-_folders = count()
 
 
 def write_store(folder: Path, lengths: list[int], heldout: float = 0.0) -> TokenStore:
