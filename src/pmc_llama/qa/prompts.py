@@ -1,9 +1,9 @@
 """Prompts by name: what a model sees of a question, and the continuations that are scored after it.
 
 `lm-eval` equals lm-evaluation-harness 0.4.13 byte for byte, data set by data set. `plain` shows the question alone and
-scores the options' texts: right for models too small to have learnt letters. `pmc-llama-v1` is the template of PMC-LLaMA's
-published tuning script and `pmc-llama-v2` the instruction form of its later paper; neither was published for questions
-over an abstract, where the wording is ours.
+scores the options' texts: right for models too small to have learnt letters. `pmc-llama-v1` is the template of
+PMC-LLaMA's published tuning script and `pmc-llama-v2` the instruction form of its later paper; neither was published
+for questions over an abstract, where the wording is ours.
 """
 
 from collections.abc import Callable, Sequence

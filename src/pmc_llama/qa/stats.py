@@ -54,7 +54,7 @@ def paired_se(n: int, b: int, c: int) -> float:
 
 def unpaired_se(n: int, k_x: int, k_y: int) -> float:
     """Standard error of the difference of two accuracies as if measured on different items: too wide for pairs."""
-    return math.sqrt(sum((k / n) * (1 - k / n) / n for k in (k_x, k_y)))
+    return math.sqrt(sum((k / n) * (1 - k / n) / (n - 1) for k in (k_x, k_y)))
 
 
 def paired_bootstrap(base: ArrayLike, adapted: ArrayLike, *, seed: int = 0, draws: int = DRAWS) -> Interval:
