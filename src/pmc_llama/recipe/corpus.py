@@ -1,8 +1,9 @@
 """Recipe sections of the corpus room: sources, selection, cleaning, deduplication."""
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pmc_llama.recipe.base import Section
 
@@ -18,7 +19,16 @@ class SourceSection(Section):
     papers: list[str] = []
     """`papers` shards of the S2 Datasets API, to find a PMC id by corpusid where the record itself has none."""
     split_on: str | None = None
-    """For `text`: a regular expression; a line that matches it whole starts a new document. Without: one file, one document."""
+    """For `text`: a regular expression; a line that it matches whole starts a document (None: a file is one)."""
+
+    @field_validator("split_on")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
 
 
 class SelectSection(Section):
@@ -51,3 +61,12 @@ class CorpusSection(Section):
     select: SelectSection = SelectSection()
     clean: CleanSection = CleanSection()
     dedup: DedupSection = DedupSection()
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, value: list[SourceSection]) -> list[SourceSection]:
+        names = [source.name for source in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named {name!r}; the ledger tells them apart by name")
+        return value

@@ -1,0 +1,89 @@
+"""Runs pure functions over work items: on local processes, results in the order of the items."""
+
+import itertools
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pmc_llama.errors import PmcLlamaError
+
+AHEAD_PER_WORKER = 2
+"""Calls given out before their results are taken: bounds what waits in memory."""
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+_read_bytes: Any = None
+
+
+def count_read_bytes(count: int) -> None:
+    """Add to the number of input bytes read by all processes of the running job."""
+    if _read_bytes is not None:
+        with _read_bytes.get_lock():
+            _read_bytes.value += count
+
+
+def _share_counter(counter: Any) -> None:
+    global _read_bytes  # noqa: PLW0603 - the one thing that processes share
+    _read_bytes = counter
+
+
+class LocalEngine:
+    """Processes of this machine; with one worker everything runs in the calling process."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._context = multiprocessing.get_context("spawn")
+        self._counter = self._context.Value("q", 0)
+        self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def read_bytes(self) -> int:
+        """Input bytes read so far."""
+        return int(self._counter.value)
+
+    def __enter__(self) -> Self:
+        _share_counter(self._counter)
+        if self.workers > 1:
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=self._context, initializer=_share_counter, initargs=(self._counter,)
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _share_counter(None)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
+        """`function` of each argument, in order; arguments are taken from the iterable as workers become free.
+
+        Raises PmcLlamaError when a worker process died (usually: the machine ran out of memory).
+        """
+        if self._pool is None:
+            yield from map(function, arguments)
+            return
+        waiting: deque[Future[R]] = deque()
+        arguments = iter(arguments)
+        try:
+            for argument in itertools.islice(arguments, self.workers * AHEAD_PER_WORKER):
+                waiting.append(self._pool.submit(function, argument))
+            while waiting:
+                result = waiting.popleft().result()
+                for argument in itertools.islice(arguments, 1):
+                    waiting.append(self._pool.submit(function, argument))
+                yield result
+        except BrokenProcessPool as error:
+            raise PmcLlamaError(
+                "a worker process died, probably because memory ran out; what is finished is kept: "
+                "run the same command again with fewer `workers`"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()

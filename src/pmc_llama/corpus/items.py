@@ -1,0 +1,79 @@
+"""The work: which input files there are, in which order, and which small ones are done together."""
+
+from pathlib import Path
+
+import msgspec
+
+from pmc_llama.errors import InputError
+from pmc_llama.recipe.corpus import CorpusSection, SourceSection
+
+SMALL_SUFFIXES = (".xml", ".nxml", ".txt", ".json")
+"""Files that are usually one document each; they are grouped, as millions of work items would be only bookkeeping."""
+GROUP_FILES = 1000
+GROUP_BYTES = 2**28
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One unit of work: a file, or a group of small files, of one source."""
+
+    index: int
+    source: int
+    """Position of its source in the recipe."""
+    name: str
+    """Path relative to `data.root` (of the first file of a group)."""
+    files: tuple[tuple[str, str, int], ...]
+    """(path, name relative to `data.root`, bytes) of each file."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(size for _, _, size in self.files)
+
+
+def plan_items(section: CorpusSection, data_root: Path) -> list[Item]:
+    """All work items, in the order of the recipe's sources and of the paths within one.
+
+    Raises InputError when a path matches no file.
+    """
+    groups: list[tuple[int, list[tuple[str, str, int]]]] = []
+    for number, source in enumerate(section.sources):
+        files = [(str(path), _name(path, data_root), path.stat().st_size) for path in _find(source, data_root)]
+        groups += [(number, group) for group in _grouped(files, source)]
+    return [Item(index, number, files[0][1], tuple(files)) for index, (number, files) in enumerate(groups)]
+
+
+def find_files(patterns: list[str], data_root: Path, key: str) -> list[Path]:
+    """The files that paths and wildcards name, sorted, each once. Raises InputError when one names no file."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        full = data_root / pattern
+        base = Path(full.anchor) if full.is_absolute() else Path()
+        matches = [path for path in base.glob(str(full.relative_to(base))) if path.is_file()]
+        if not matches:
+            raise InputError(f"{key}: {pattern!r} matches no file (looked for {full})")
+        found.update(matches)
+    return sorted(found)
+
+
+def _find(source: SourceSection, data_root: Path) -> list[Path]:
+    files = find_files(source.paths, data_root, f"corpus source {source.name!r}")
+    return [path for path in files if not path.name.endswith((".filelist.csv", ".filelist.txt", ".partial"))]
+
+
+def _name(path: Path, data_root: Path) -> str:
+    return path.relative_to(data_root).as_posix() if path.is_relative_to(data_root) else path.as_posix()
+
+
+def _grouped(files: list[tuple[str, str, int]], source: SourceSection) -> list[list[tuple[str, str, int]]]:
+    groups: list[list[tuple[str, str, int]]] = []
+    size_bytes = 0
+    for file in files:
+        small = file[1].endswith(SMALL_SUFFIXES) and source.split_on is None
+        fits = groups and size_bytes + file[2] <= GROUP_BYTES and len(groups[-1]) < GROUP_FILES
+        if small and fits and Path(groups[-1][-1][1]).suffix == Path(file[1]).suffix:
+            groups[-1].append(file)
+            size_bytes += file[2]
+        else:
+            groups.append([file])
+            size_bytes = file[2]
+    return groups

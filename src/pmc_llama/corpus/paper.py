@@ -1,0 +1,109 @@
+"""The paper: one string and typed spans that point into it, whatever format it came from."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+PMCID = re.compile(r"(?:PMC)?0*([1-9]\d{0,17})(?:\.\d+)?", re.IGNORECASE)
+DOI_PREFIX = re.compile(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", re.IGNORECASE)
+INT64_MAX = 2**63 - 1
+
+
+class Skip(Exception):
+    """A record that yields no paper; `reason` goes to the ledger."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A piece of `Paper.text`: code points `start` to `end` (exclusive).
+
+    `kind` is named as in S2ORC: title, author, abstract, sectionheader, paragraph, bibref, bibentry, figure,
+    figurecaption, figureref, table, tableref, formula and others. `ref` is the id of what the span is (bibentry,
+    figure) or points at (bibref, figureref); `number` is a header's section number, `depth` its level from 1.
+    """
+
+    kind: str
+    start: int
+    end: int
+    ref: str | None = None
+    number: str | None = None
+    depth: int | None = None
+
+
+class Paper(msgspec.Struct):
+    """One paper as a reader gives it: identifiers, metadata, text and stand-off spans (sorted and unique)."""
+
+    text: str
+    spans: tuple[Span, ...] = ()
+    local_id: str = ""
+    """Name inside its source, for documents without any identifier of the literature."""
+    pmcid: int | None = None
+    pmid: int | None = None
+    doi: str | None = None
+    corpusid: int | None = None
+    title: str = ""
+    year: int | None = None
+    journal: str | None = None
+    license: str | None = None
+    retracted: bool = False
+    invalid_spans: int = 0
+    """Spans that pointed outside the text or could not be read; they are left out and counted."""
+
+    @property
+    def paper_id(self) -> str:
+        """`pmc:1950857`, else `s2:255784639`, else `pmid:…`, `doi:…`, else the name inside its source."""
+        if self.pmcid is not None:
+            return f"pmc:{self.pmcid}"
+        if self.corpusid is not None:
+            return f"s2:{self.corpusid}"
+        if self.pmid is not None:
+            return f"pmid:{self.pmid}"
+        return f"doi:{self.doi}" if self.doi else self.local_id
+
+
+def tidy_spans(spans: Iterable[Span], text_length: int) -> tuple[tuple[Span, ...], int]:
+    """Distinct spans that lie inside the text, by start and the longest first; and how many did not lie inside.
+
+    Real S2ORC records list each span two or three times, unsorted.
+    """
+    good: set[Span] = set()
+    invalid: set[Span] = set()
+    for span in spans:
+        (good if 0 <= span.start < span.end <= text_length else invalid).add(span)
+    return tuple(sorted(good, key=_span_order)), len(invalid)
+
+
+def _span_order(span: Span) -> tuple[int, int, str, str]:
+    return span.start, -span.end, span.kind, span.ref or ""
+
+
+def parse_pmcid(value: str | int | None) -> int | None:
+    """A PMC id as a number from any of its spellings: 9798118, "9798118", "PMC9798118", "PMC9798118.1"."""
+    if value is None:
+        return None
+    match = PMCID.fullmatch(str(value).strip())
+    return int(match.group(1)) if match else None
+
+
+def parse_number(value: str | int | None) -> int | None:
+    """A positive 64-bit number given as int or digits, else None (PMC file lists write PMID 0 for none)."""
+    text = str(value).strip() if value is not None else ""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        return None
+    return int(text) if 0 < int(text) <= INT64_MAX else None
+
+
+def parse_doi(value: str | None) -> str | None:
+    """A DOI in lower case without resolver prefix; None when it is not one."""
+    if not value:
+        return None
+    doi = DOI_PREFIX.sub("", value.strip()).lower()
+    return doi if doi.startswith("10.") and "/" in doi else None
+
+
+Counts = Counter[str]

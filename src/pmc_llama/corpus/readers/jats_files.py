@@ -1,0 +1,131 @@
+"""PMC's files of JATS articles: single XML files, and the old bulk tarballs with their file lists."""
+
+import csv
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pmc_llama.corpus.paper import Paper, Skip, parse_number, parse_pmcid
+from pmc_llama.corpus.readers.base import BLOCK_BYTES, MAX_RECORD_BYTES, Block, Options
+from pmc_llama.corpus.readers.jats import read_article
+from pmc_llama.corpus.storage import InputFile
+from pmc_llama.errors import InputError
+
+SUFFIXES = (".xml", ".nxml")
+
+
+class Listed(NamedTuple):
+    """What a file list says of one article."""
+
+    pmcid: int | None
+    pmid: int | None
+    license: str | None
+    retracted: bool
+
+
+class JatsReader:
+    """One article a file."""
+
+    name = "jats"
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """The file as one record."""
+        xml = file.read_all()
+        yield Block([(file.name, xml, None)], size_bytes=len(xml))
+
+    def paper(self, record: Any, options: Options) -> Paper:
+        """Parse one article and let the file list, where there is one, fill in and overrule."""
+        name, xml, listed = record
+        if listed is not None and options.quick is not None:
+            reason = options.quick(None, listed.pmcid)
+            if reason is not None and listed.pmcid is not None:
+                raise Skip(reason)
+        paper = read_article(xml)
+        paper.local_id = f"{options.source}:{name}"
+        if paper.pmcid is None:
+            paper.pmcid = _pmcid_in_name(name)
+        if listed is not None:
+            paper.pmcid = paper.pmcid or listed.pmcid
+            paper.pmid = paper.pmid or listed.pmid
+            paper.license = listed.license or paper.license
+            paper.retracted = listed.retracted
+        return paper
+
+
+class JatsTarReader(JatsReader):
+    """An old bulk package: a tarball of articles, streamed and never unpacked, and beside it its file list."""
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """Blocks of articles. Members that are no XML files are not articles and are passed over."""
+        listed = read_file_list(file.path)
+        records: list[Any] = []
+        dropped: Counter[str] = Counter()
+        size_bytes = articles = 0
+        with file.open() as stream:
+            try:
+                with tarfile.open(fileobj=stream, mode="r|") as archive:
+                    for member in archive:
+                        if not member.name.endswith(SUFFIXES):
+                            continue
+                        articles += 1
+                        reason = _refuse_member(member)
+                        if reason is not None:
+                            dropped[reason] += 1
+                            continue
+                        content = archive.extractfile(member)
+                        assert content is not None  # it is a regular file
+                        records.append((member.name, content.read(), listed.get(member.name)))
+                        size_bytes += member.size
+                        if size_bytes >= BLOCK_BYTES:
+                            yield Block(records, dropped, size_bytes)
+                            records, dropped, size_bytes = [], Counter(), 0
+            except tarfile.TarError as error:
+                raise InputError(f"{file.path}: the tarball cannot be read to its end ({error})") from error
+        if not articles:
+            raise InputError(f"{file.path}: the tarball holds no .xml or .nxml file")
+        yield Block(records, dropped, size_bytes)
+
+
+def _refuse_member(member: tarfile.TarInfo) -> str | None:
+    """The reason not to read a member. Nothing is ever written to its path, but a hostile one is not trusted either."""
+    if not member.isreg():
+        return "not_a_regular_file"
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        return "unsafe_member_name"
+    return "too_large" if member.size > MAX_RECORD_BYTES else None
+
+
+def _pmcid_in_name(name: str) -> int | None:
+    stem = name.rpartition("/")[2].removesuffix(".xml").removesuffix(".nxml")
+    return parse_pmcid(stem) if stem.upper().startswith("PMC") else None
+
+
+def read_file_list(tarball: str) -> dict[str, Listed]:
+    """The rows of `X.filelist.csv` (or `.txt`) beside `X.tar.gz` by member name; empty when there is none.
+
+    Columns are found by their header: Article File, AccessionID, PMID, License, Retracted.
+    """
+    stem = tarball.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")
+    path = next(
+        (Path(stem + ending) for ending in (".filelist.csv", ".filelist.txt") if Path(stem + ending).is_file()), None
+    )
+    if path is None:
+        return {}
+    text = path.read_text(encoding="utf-8-sig")
+    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    if "Article File" not in (rows.fieldnames or []):
+        raise InputError(f"{path}: there is no column 'Article File'; columns: {rows.fieldnames}")
+    return {row["Article File"]: _listed(row) for row in rows}
+
+
+def _listed(row: dict[str, str]) -> Listed:
+    return Listed(
+        parse_pmcid(row.get("AccessionID")),
+        parse_number(row.get("PMID")),
+        row.get("License") or None,
+        (row.get("Retracted") or "").strip().lower() in ("yes", "true", "1"),
+    )

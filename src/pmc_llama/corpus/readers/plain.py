@@ -1,0 +1,168 @@
+"""Plain documents: text files, and JSON lines or Parquet with `id` and `text` columns."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
+from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, line_blocks
+from pmc_llama.corpus.storage import InputFile
+from pmc_llama.errors import InputError
+
+
+class TextReader:
+    """UTF-8 text: one document a file, or with `split_on` one from each line that matches it whole to the next."""
+
+    name = "text"
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """Documents as (local id, bytes); lines before the first match are a document of their own."""
+        separator = re.compile(options.split_on.encode()) if options.split_on else None
+        with file.open() as stream:
+            documents, size_bytes, serial = [], 0, 0
+            for content in _documents(stream, separator):
+                if separator is not None and not content.strip():
+                    continue
+                documents.append((f"{options.source}:{file.name}" + (f"#{serial}" if separator else ""), content))
+                serial, size_bytes = serial + 1, size_bytes + len(content)
+                if size_bytes >= BLOCK_BYTES:
+                    yield Block(documents, size_bytes=size_bytes)
+                    documents, size_bytes = [], 0
+            if documents:
+                yield Block(documents, size_bytes=size_bytes)
+
+    def paper(self, record: Any, options: Options) -> Paper:
+        """Decode one document."""
+        local_id, content = record
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise Skip("bad_utf8") from None
+        return Paper(text=text.strip("\r\n"), local_id=local_id, title=text.strip().split("\n", 1)[0][:200].strip())
+
+
+def _documents(stream: Any, separator: re.Pattern[bytes] | None) -> Iterator[bytes]:
+    if separator is None:
+        yield stream.read()
+        return
+    lines: list[bytes] = []
+    for line in stream:
+        if separator.fullmatch(line.rstrip(b"\r\n")) and lines:
+            yield b"".join(lines)
+            lines = []
+        lines.append(line)
+    yield b"".join(lines)
+
+
+class EmptyReader:
+    """A file without content: nothing to read, counted as one record that was dropped."""
+
+    name = "empty"
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """Only the count."""
+        file.hash_all()
+        yield Block([], Counter(empty_file=1))
+
+    def paper(self, record: Any, options: Options) -> Paper:
+        """There are no records."""
+        raise Skip("empty_file")
+
+
+class _Row(msgspec.Struct):
+    """The keys understood in JSON lines and Parquet rows; all but `text` may be missing."""
+
+    text: str | None = None
+    id: str | int | None = None
+    pmcid: str | int | None = None
+    pmid: str | int | None = None
+    doi: str | None = None
+    corpusid: int | None = None
+    title: str | None = None
+    year: int | None = None
+    journal: str | None = None
+    license: str | None = None
+
+
+_row_decoder = msgspec.json.Decoder(_Row)
+
+
+def _paper(row: _Row, options: Options, fallback_id: str) -> Paper:
+    if not row.text:
+        raise Skip("no_text")
+    return Paper(
+        text=row.text,
+        local_id=f"{options.source}:{row.id if row.id not in (None, '') else fallback_id}",
+        pmcid=parse_pmcid(row.pmcid),
+        pmid=parse_number(row.pmid),
+        doi=parse_doi(row.doi),
+        corpusid=row.corpusid,
+        title=row.title or "",
+        year=row.year,
+        journal=row.journal,
+        license=row.license,
+    )
+
+
+class JsonlReader:
+    """JSON lines with `text` and, where there are, `id` and metadata."""
+
+    name = "jsonl"
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """Blocks of numbered lines."""
+        number = 0
+        with file.open() as stream:
+            for lines in line_blocks(stream, file.name):
+                records = []
+                for line in lines:
+                    number += 1
+                    if line.strip():
+                        records.append((f"{file.name}#{number}", line))
+                yield Block(records, size_bytes=sum(map(len, lines)))
+
+    def paper(self, record: Any, options: Options) -> Paper:
+        """Decode one line."""
+        fallback_id, line = record
+        try:
+            row = _row_decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Skip("bad_json") from None
+        return _paper(row, options, fallback_id)
+
+
+class ParquetReader:
+    """Parquet with a `text` column and, where there are, `id` and metadata columns."""
+
+    name = "parquet"
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """Blocks of rows, one a record batch."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file.hash_all()
+        try:
+            with pq.ParquetFile(file.path) as table:
+                known = [name for name in table.schema_arrow.names if name in _Row.__struct_fields__]
+                if "text" not in known:
+                    raise InputError(f"{file.path}: there is no column `text`; columns: {table.schema_arrow.names}")
+                number = 0
+                for batch in table.iter_batches(batch_size=1024, columns=known):
+                    rows = [(f"{file.name}#{number + i}", row) for i, row in enumerate(batch.to_pylist(), start=1)]
+                    number += len(rows)
+                    yield Block(rows, Counter(), batch.nbytes)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file.path}: cannot be read as Parquet ({error})") from error
+
+    def paper(self, record: Any, options: Options) -> Paper:
+        """Decode one row."""
+        fallback_id, values = record
+        try:
+            row = msgspec.convert(values, _Row)
+        except msgspec.ValidationError:
+            raise Skip("bad_row") from None
+        return _paper(row, options, fallback_id)

@@ -1,0 +1,160 @@
+"""S2ORC as the S2 Datasets API serves it (v1): gzip JSON lines, one text and stand-off annotations a paper."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.readers.base import Block, Options, line_blocks
+from pmc_llama.corpus.storage import InputFile
+
+WINDOW_BYTES = 400
+HEAD = re.compile(rb'\{\s*"corpusid"\s*:\s*(\d{1,18})\s*,\s*"externalids"\s*:\s*(\{[^{}]*\})')
+YEAR = re.compile(r"\b(1[6-9]\d\d|20\d\d)\b")
+
+
+class _Ids(msgspec.Struct):
+    pubmed: str | int | None = None
+    pubmedcentral: str | int | None = None
+    doi: str | None = None
+
+
+class _OpenAccess(msgspec.Struct):
+    license: str | None = None
+
+
+class _Source(msgspec.Struct):
+    oainfo: _OpenAccess | None = None
+
+
+class _Content(msgspec.Struct):
+    text: str | None = None
+    annotations: dict[str, str | None] | None = None
+    source: _Source | None = None
+
+
+class _Row(msgspec.Struct):
+    corpusid: int
+    externalids: _Ids | None = None
+    content: _Content | None = None
+
+
+class _Attributes(msgspec.Struct):
+    id: str | int | None = None
+    ref_id: str | int | None = None
+    n: str | int | float | None = None
+
+
+class _Annotation(msgspec.Struct):
+    start: int
+    end: int
+    attributes: _Attributes | None = None
+
+
+_ids_decoder = msgspec.json.Decoder(_Ids)
+_row_decoder = msgspec.json.Decoder(_Row)
+_annotations_decoder = msgspec.json.Decoder(list[_Annotation])
+
+
+class S2orcV1Reader:
+    """Reads `s2orc` shards. Rows that the selection drops by their ids alone are never decoded."""
+
+    name = "s2orc_v1"
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """Blocks of lines that may be wanted."""
+        with file.open() as stream:
+            for lines in line_blocks(stream, file.name):
+                size_bytes = sum(map(len, lines))
+                dropped: Counter[str] = Counter()
+                wanted = []
+                for line in lines:
+                    reason = _quick_reason(line, options) if line else "empty_line"
+                    if reason is None:
+                        wanted.append(line)
+                    elif line:
+                        dropped[reason] += 1
+                yield Block(wanted, dropped, size_bytes)
+
+    def paper(self, record: Any, options: Options) -> Paper:
+        """Decode one line."""
+        try:
+            row = _row_decoder.decode(record)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # ValidationError is a DecodeError
+            raise Skip("bad_json") from None
+        ids, content = row.externalids or _Ids(), row.content or _Content()
+        paper = Paper(
+            text="",
+            corpusid=row.corpusid,
+            pmcid=parse_pmcid(ids.pubmedcentral),
+            pmid=parse_number(ids.pubmed),
+            doi=parse_doi(ids.doi),
+            license=content.source.oainfo.license if content.source and content.source.oainfo else None,
+        )
+        if options.quick is not None and (reason := options.quick(paper.corpusid, paper.pmcid)) is not None:
+            raise Skip(reason)
+        if not content.text:
+            raise Skip("no_text")
+        paper.text = content.text
+        _annotate(paper, content.annotations or {}, options)
+        return paper
+
+
+def _quick_reason(line: bytes, options: Options) -> str | None:
+    """The reason to drop a line by its first bytes; None also when they do not tell."""
+    if options.quick is None:
+        return None
+    head = HEAD.match(line, 0, WINDOW_BYTES)
+    if head is None:
+        return None
+    try:
+        ids = _ids_decoder.decode(head.group(2))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return options.quick(int(head.group(1)), parse_pmcid(ids.pubmedcentral))
+
+
+def _annotate(paper: Paper, annotations: dict[str, str | None], options: Options) -> None:
+    """Decode the annotation lists, each a JSON text inside the JSON record, into spans."""
+    spans: list[Span] = []
+    for kind, encoded in annotations.items():
+        if not encoded or (options.kinds is not None and kind not in options.kinds):
+            continue
+        try:
+            found = _annotations_decoder.decode(encoded)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            paper.invalid_spans += 1
+            continue
+        spans += [_span(kind, annotation) for annotation in found]
+    paper.spans, invalid = tidy_spans(spans, len(paper.text))
+    paper.invalid_spans += invalid
+    for span in paper.spans:
+        if span.kind == "title" and not paper.title:
+            paper.title = " ".join(paper.text[span.start : span.end].split())
+        elif span.kind == "venue" and paper.journal is None:
+            _set_venue(paper, paper.text[span.start : span.end])
+
+
+def _set_venue(paper: Paper, venue: str) -> None:
+    """Split "BMC Medicine 2014" into journal and year."""
+    years = YEAR.findall(venue)
+    paper.year = int(years[-1]) if years else None
+    paper.journal = " ".join(YEAR.sub(" ", venue).split()) or None
+
+
+def _span(kind: str, annotation: _Annotation) -> Span:
+    attributes = annotation.attributes
+    if attributes is None:
+        return Span(kind, annotation.start, annotation.end)
+    ref = attributes.ref_id if attributes.id is None else attributes.id
+    number = attributes.n
+    return Span(
+        kind,
+        annotation.start,
+        annotation.end,
+        str(ref) if ref is not None else None,
+        str(number) if number is not None else None,
+    )

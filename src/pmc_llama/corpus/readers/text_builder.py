@@ -1,0 +1,76 @@
+"""Builds a text with spans from pieces, folding white space so that offsets stay right."""
+
+import re
+
+from pmc_llama.corpus.paper import Span
+
+SPACES = re.compile(r"\s+")
+
+
+class TextBuilder:
+    """Appends pieces to one text; `length` is the offset where the next piece will stand."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.length = 0
+        self._pieces: list[str] = []
+        self._after_space = True
+
+    def add(self, piece: str | None) -> None:
+        """Append inline text; runs of white space become one blank, none stands at the beginning of a line."""
+        if not piece:
+            return
+        piece = SPACES.sub(" ", piece)
+        if self._after_space and piece[0] == " ":
+            piece = piece[1:]
+        if piece:
+            self._append(piece)
+            self._after_space = piece[-1] == " "
+
+    def block(self, text: str, kind: str) -> None:
+        """Append a whole line as one span; nothing for an empty one."""
+        start = self.length
+        self.add(text)
+        self.span(kind, start, self.length)
+        self.end_line()
+
+    def span(
+        self,
+        kind: str,
+        start: int,
+        end: int,
+        *,
+        ref: str | None = None,
+        number: str | None = None,
+        depth: int | None = None,
+    ) -> None:
+        """Mark what was appended from `start` to `end`; empty spans are not kept."""
+        if start < end:
+            self.spans.append(Span(kind, start, end, ref, number, depth))
+
+    def end_line(self) -> None:
+        """End the line, if anything stands on it."""
+        if self._pieces and self._pieces[-1] != "\n":
+            self._append("\n")
+            self._after_space = True
+
+    def end_block(self) -> None:
+        """End the line and leave an empty one."""
+        self.end_line()
+        if len(self._pieces) > 1 and self._pieces[-2:] != ["\n", "\n"]:
+            self._append("\n")
+
+    def last(self) -> str:
+        """The text of the newest span."""
+        if not self.spans:
+            return ""
+        span = self.spans[-1]
+        return self.text()[span.start : span.end].strip()
+
+    def text(self) -> str:
+        """Everything appended so far."""
+        return "".join(self._pieces)
+
+    def _append(self, piece: str) -> None:
+        self._pieces.append(piece)
+        self.length += len(piece)

@@ -1,0 +1,232 @@
+"""The cleaning rules: each takes the pieces of a paper and returns what it leaves of them."""
+
+import re
+import unicodedata
+from bisect import bisect_left
+
+import msgspec
+
+from pmc_llama.corpus.paper import Paper, Span
+
+BODY_KINDS = {"title": "title", "abstract": "abstract", "sectionheader": "header", "paragraph": "paragraph"}
+BACK_MATTER = re.compile(
+    r"acknowledge?ments?|funding|financial (?:support|disclosures?)|grant support|sources? of (?:funding|support)"
+    r"|(?:declarations? of )?(?:competing|conflicts?(?: of)?|conflicting|financial) (?:\w+ )?interests?|disclosures?"
+    r"|authors?'? ?s?'? contributions?|contributors|author information|authors' information"
+    r"|(?:data|code) (?:availability|accessibility)|availability of (?:data|supporting data|materials?)"
+    r"|supporting information|supplement(?:ary|al) (?:data|materials?|information|files?)"
+    r"|additional (?:files?|information)"
+    r"|appendi(?:x|ces)|references|bibliography|literature cited|publisher's note|pre-publication history"
+)
+BACK_MATTER_WORDS = 8
+HEADER_NUMBER = re.compile(r"\s*(?:[IVX]+\.|[A-Z]\.|\d+(?:\.\d+)*\.?)\s+")
+CITED = "\ue000"
+_FILLER = (
+    r"(?:\s|[,;:&/.\u2010-\u2015-]|\b(?:and|see|also|e\.g|i\.e|cf|refs?|references?|reviewed in|for reviews?|in|by)\b)*"
+)
+CITED_GROUP = re.compile(rf"(\s*)[\[(]{_FILLER}{CITED}(?:{_FILLER}{CITED})*{_FILLER}[\])]", re.IGNORECASE)
+CITED_RUN = re.compile(rf"{CITED}(?:[\s,;&\u2010-\u2015-]*{CITED})*")
+BEFORE_STOP = re.compile(r" +([.,;:])(?=\s|$)")
+INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
+LINE_HYPHEN = re.compile(r"(?<=[a-z])-\n\s*(?=[a-z])")
+
+
+class Piece(msgspec.Struct):
+    """A heading, paragraph or caption on its way into the text."""
+
+    kind: str
+    """title, abstract, header, paragraph or caption."""
+    text: str
+    start: int
+    """Where `text` began in the paper's text."""
+    depth: int | None = None
+    """Level of a header from 1; None when the source does not tell."""
+
+
+def pieces_of(paper: Paper) -> tuple[list[Piece], int]:
+    """Title, abstract, headers, paragraphs and captions in the order of the text; and the characters left outside.
+
+    Of spans that overlap the earlier, longer one stands. Front matter, bibliography and table bodies are outside.
+    """
+    pieces: list[Piece] = []
+    figures = [span for span in paper.spans if span.kind == "figure"]
+    end = -1
+    has_title = False
+    for span in paper.spans:
+        kind = "caption" if span.kind == "figurecaption" else BODY_KINDS.get(span.kind)
+        if kind is None or span.start < end or (kind == "title" and has_title):
+            continue
+        has_title = has_title or kind == "title"
+        start = _label_start(figures, span, end) if kind == "caption" else span.start
+        pieces += _split(kind, paper.text[start : span.end], start, _depth(span))
+        end = span.end
+    kept = sum(len(piece.text) for piece in pieces)
+    return pieces, len(paper.text) - kept
+
+
+def _split(kind: str, text: str, start: int, depth: int | None) -> list[Piece]:
+    """One piece; an abstract gives one a line."""
+    if kind != "abstract":
+        return [Piece(kind, text, start, depth)]
+    pieces = []
+    for line in text.splitlines(keepends=True):
+        pieces.append(Piece("abstract", line, start))
+        start += len(line)
+    return pieces
+
+
+def _label_start(figures: list[Span], caption: Span, end: int) -> int:
+    """Where "Figure 1" stands before a caption, when the record marks the whole figure."""
+    for figure in figures:
+        if max(end, caption.start - 20) <= figure.start <= caption.start and caption.end <= figure.end:
+            return figure.start
+    return caption.start
+
+
+def _depth(span: Span) -> int | None:
+    if span.depth is not None:
+        return span.depth
+    return len([part for part in span.number.split(".") if part]) or None if span.number else None
+
+
+def without_back_matter(pieces: list[Piece]) -> list[Piece]:
+    """Drop acknowledgements, funding, competing interests, data availability, appendices … with all below them."""
+    kept = []
+    dropping: Piece | None = None
+    for piece in pieces:
+        if piece.kind == "header" and (dropping is None or not _is_below(piece, dropping)):
+            dropping = piece if _is_back_matter(piece.text) else None
+        if dropping is None or piece.kind == "caption":
+            kept.append(piece)
+    return kept
+
+
+def _is_below(header: Piece, other: Piece) -> bool:
+    return header.depth is not None and other.depth is not None and header.depth > other.depth
+
+
+def _is_back_matter(header: str) -> bool:
+    name = HEADER_NUMBER.sub("", " ".join(header.replace("’", "'").lower().split()), count=1)
+    return BACK_MATTER.match(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
+
+
+def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
+    """`drop` citations with their brackets, `tag` them as [citation], or `keep` them.
+
+    A citation that is part of the sentence ("Smith et al. showed") stays in all modes.
+    """
+    spans = [span for span in paper.spans if span.kind == "bibref"]
+    if mode == "keep" or not spans:
+        return pieces
+    starts = [span.start for span in spans]
+    tag = "[citation]" if mode == "tag" else ""
+    for piece in pieces:
+        end = piece.start + len(piece.text)
+        inside = spans[bisect_left(starts, piece.start) : bisect_left(starts, end)]
+        if inside and piece.kind != "title":
+            piece.text = _without_citations(piece, inside, tag)
+    return pieces
+
+
+def _without_citations(piece: Piece, spans: list[Span], tag: str) -> str:
+    """Put a mark in place of each citation, but not of brackets at its ends; then remove marks by bracket groups."""
+    source = piece.text.replace(CITED, " ")
+    parts, cited, position = [], [], 0
+    for span in spans:
+        start, end = span.start - piece.start, min(span.end - piece.start, len(source))
+        if start < position:
+            continue
+        words = source[start:end]
+        inner = words.strip("[](){} ,;")
+        if not inner:
+            continue
+        lead = words.index(inner)
+        parts += [source[position : start + lead], CITED]
+        position = start + lead + len(inner)
+        cited.append(inner)
+    marked = "".join([*parts, source[position:]])
+    return _resolve_marks(marked, cited, tag)
+
+
+def _resolve_marks(marked: str, cited: list[str], tag: str) -> str:
+    """Remove bracket groups of marks and bare numbers; give marks that are words of the sentence their words back."""
+    words = iter(cited)
+
+    def bracketed(match: re.Match[str]) -> str:
+        return match.group(1) + tag if tag else ""
+
+    def bare(match: re.Match[str]) -> str:
+        found = [next(words) for _ in range(match.group().count(CITED))]
+        if any(character.isalpha() for word in found for character in word):
+            restored = iter(found)
+            return re.sub(CITED, lambda _: next(restored), match.group())
+        return tag
+
+    parts, position = [], 0
+    for group in CITED_GROUP.finditer(marked):
+        parts += [CITED_RUN.sub(bare, marked[position : group.start()]), bracketed(group)]
+        for _ in range(group.group().count(CITED)):
+            next(words)
+        position = group.end()
+    parts.append(CITED_RUN.sub(bare, marked[position:]))
+    return BEFORE_STOP.sub(r"\1", "".join(parts))
+
+
+def rejoin(pieces: list[Piece]) -> list[Piece]:
+    """Glue a paragraph to the one before it where a page or column break had cut a sentence in two (as peS2o does)."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if joined and piece.kind == "paragraph" == joined[-1].kind and _continues(joined[-1].text, piece.text):
+            joined[-1].text = joined[-1].text.rstrip() + " " + piece.text.lstrip()
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _continues(before: str, after: str) -> bool:
+    before, after = before.rstrip(), after.strip()
+    if not before or not after:
+        return False
+    opens = before.rfind("(") > before.rfind(")")
+    first_close, first_open = after.find(")"), after.find("(")
+    closes = first_close >= 0 and (first_open < 0 or first_close < first_open)
+    return " " not in after or before[-1] not in ".?!" or (opens and closes)
+
+
+def tidy_text(pieces: list[Piece]) -> list[Piece]:
+    """NFC; no control or invisible characters, no hyphens at line ends, single blanks; drop what is empty then."""
+    for piece in pieces:
+        text = LINE_HYPHEN.sub("", piece.text) if "-\n" in piece.text else piece.text
+        text = INVISIBLE.sub("", text)
+        if not text.isascii():
+            text = unicodedata.normalize("NFC", text)
+        piece.text = " ".join(text.split())
+    return [piece for piece in pieces if piece.text]
+
+
+def without_empty_headers(pieces: list[Piece]) -> list[Piece]:
+    """Drop headers that have nothing below them."""
+    kept: list[Piece] = []
+    followed_by: Piece | None = None
+    for piece in reversed(pieces):
+        empty = followed_by is None or followed_by.kind == "caption"
+        if piece.kind == "header" and followed_by is not None and followed_by.kind == "header":
+            empty = piece.depth is not None and not _is_below(followed_by, piece)
+        if piece.kind == "header" and empty:
+            continue
+        kept.append(piece)
+        followed_by = piece
+    return kept[::-1]
+
+
+def layout(pieces: list[Piece]) -> str:
+    """Markdown: `#` before the title, `##` and deeper before headers, an empty line between pieces."""
+    lines = []
+    for piece in pieces:
+        if piece.kind == "title":
+            lines.append("# " + piece.text)
+        elif piece.kind == "header":
+            lines.append("#" * min(1 + (piece.depth or 1), 6) + " " + piece.text)
+        else:
+            lines.append(piece.text)
+    return "\n\n".join(lines)

@@ -1,0 +1,237 @@
+"""First pass: an input item becomes staged files of selected, cleaned papers, and a record of what was dropped."""
+
+import functools
+import hashlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from pmc_llama.corpus.clean import Cleaner
+from pmc_llama.corpus.engine import count_read_bytes
+from pmc_llama.corpus.items import Item
+from pmc_llama.corpus.join import PaperMap
+from pmc_llama.corpus.paper import Counts, Paper, Skip
+from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options
+from pmc_llama.corpus.readers.sniff import READERS, reader_for
+from pmc_llama.corpus.select import Selector
+from pmc_llama.corpus.storage import InputFile
+from pmc_llama.errors import InputError
+from pmc_llama.files import atomic_path, read_json, write_json
+from pmc_llama.recipe.corpus import CorpusSection
+
+SEGMENT_BYTES = 2**30
+"""Uncompressed input bytes behind one staged file and one part; what a kill can cost a worker."""
+
+PAPER_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("paper_id", pa.string()),
+    ("pmcid", pa.int64()),
+    ("pmid", pa.int64()),
+    ("doi", pa.string()),
+    ("corpusid", pa.int64()),
+    ("title", pa.string()),
+    ("year", pa.int32()),
+    ("journal", pa.string()),
+    ("license", pa.string()),
+    ("source", pa.string()),
+    ("text", pa.large_string()),
+]
+KEY_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("format", pa.string()),
+    ("doi_hash", pa.int64()),
+    ("text_hash", pa.int64()),
+]
+PAPER_SCHEMA = pa.schema(PAPER_COLUMNS)
+STAGED_SCHEMA = pa.schema(PAPER_COLUMNS + KEY_COLUMNS)
+
+Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What every worker must know: the recipe's section and where the work lies."""
+
+    section_json: str
+    work: str
+
+    @property
+    def staged(self) -> Path:
+        """Folder of staged files."""
+        return Path(self.work) / "staged"
+
+    def paper_map(self, source: int) -> Path:
+        """The map of PMC ids of one source."""
+        return Path(self.work) / f"papers-{source}.npy"
+
+
+class Context:
+    """The selection, cleaning and reader options of one source, built once a process."""
+
+    def __init__(self, job: Job, source: int) -> None:
+        section = CorpusSection.model_validate_json(job.section_json)
+        self.source = section.sources[source]
+        self.selector = Selector(section.select, PaperMap(job.paper_map(source)) if self.source.papers else None)
+        self.cleaner = Cleaner(section.clean)
+        quick = self.selector.refuse_ids if self.selector.decides_on_ids else None
+        self.options = Options(self.source.name, self.cleaner.kinds, quick, self.source.split_on)
+
+
+context_of = functools.lru_cache(maxsize=None)(Context)
+
+
+class Tally(msgspec.Struct):
+    """What happened to the records of a block, a segment or an item."""
+
+    seen: int = 0
+    dropped: Counts = msgspec.field(default_factory=Counter)
+    invalid_spans: int = 0
+    chars_in: int = 0
+    """Characters of the source text of the papers that were taken."""
+    removed: Counts = msgspec.field(default_factory=Counter)
+    """Characters that each cleaning rule took away from them (negative: added)."""
+
+    def add(self, other: "Tally") -> None:
+        """Add another tally to this one."""
+        self.seen += other.seen
+        self.dropped.update(other.dropped)
+        self.invalid_spans += other.invalid_spans
+        self.chars_in += other.chars_in
+        self.removed.update(other.removed)
+
+
+def stage_item(job: Job, item: Item, mapper: Mapper = map) -> str | None:
+    """Stage one item unless it is staged already; returns the reason why it could not be read, or None.
+
+    `mapper` runs the blocks: in this process, or on all workers while this process only reads and writes.
+    """
+    done = job.staged / f"{item.index:05d}.json"
+    if done.exists():
+        count_read_bytes(item.size_bytes)
+        return None
+    started_s = time.monotonic()
+    files = [InputFile(path, name, count_read_bytes) for path, name, _ in item.files]
+    total, segments = Tally(), 0
+    try:
+        for segment, blocks in itertools.groupby(_in_segments(_blocks(job, item, files)), key=lambda pair: pair[0]):
+            total.add(_stage_segment(job, item, segment, (block for _, block in blocks), mapper))
+            segments = segment + 1
+    except InputError as error:
+        return str(error)
+    hashes = [file.sha256 for file in files]
+    record = msgspec.to_builtins(total) | {
+        "segments": segments,
+        "bytes": sum(file.size_bytes for file in files),
+        "sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        "seconds": round(time.monotonic() - started_s, 3),
+    }
+    write_json(done, record)
+    return None
+
+
+def staged_path(job: Job, item: int, segment: int) -> Path:
+    """Where the papers of one segment of an item are staged."""
+    return job.staged / f"{item:05d}-{segment:05d}.arrow"
+
+
+def _blocks(job: Job, item: Item, files: list[InputFile]) -> Iterator[tuple[str, Block]]:
+    """The blocks of all files of an item with their reader's name; small ones are joined."""
+    context = context_of(job, item.source)
+    waiting: tuple[str, Block] | None = None
+    for file in files:
+        reader = reader_for(file.path, context.source.format)
+        for block in reader.blocks(file, context.options):
+            if waiting and waiting[0] == reader.name and waiting[1].size_bytes + block.size_bytes <= BLOCK_BYTES:
+                waiting[1].records.extend(block.records)
+                waiting[1].dropped.update(block.dropped)
+                waiting[1].size_bytes += block.size_bytes
+                continue
+            if waiting:
+                yield waiting
+            waiting = (reader.name, block)
+    if waiting:
+        yield waiting
+
+
+def _in_segments(blocks: Iterator[tuple[str, Block]]) -> Iterator[tuple[int, tuple[str, Block]]]:
+    position_bytes = 0
+    for name, block in blocks:
+        yield position_bytes // SEGMENT_BYTES, (name, block)
+        position_bytes += block.size_bytes
+
+
+def _stage_segment(job: Job, item: Item, segment: int, blocks: Iterator[tuple[str, Block]], mapper: Mapper) -> Tally:
+    path = staged_path(job, item.index, segment)
+    tally_path = path.with_suffix(".json")
+    if tally_path.exists():
+        return msgspec.convert(read_json(tally_path), Tally)
+    tally = Tally()
+    process = functools.partial(process_block, job, item.source)
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with atomic_path(path) as partial, pa.ipc.new_file(str(partial), STAGED_SCHEMA, options=options) as writer:
+        for batch, block_tally in mapper(process, blocks):
+            tally.add(block_tally)
+            if batch.num_rows:
+                writer.write_batch(batch)
+    write_json(tally_path, msgspec.to_builtins(tally))
+    return tally
+
+
+def process_block(job: Job, source: int, block: tuple[str, Block]) -> tuple[pa.RecordBatch, Tally]:
+    """Decode, select and clean the records of one block. A pure function of its arguments."""
+    name, records = block
+    context, reader = context_of(job, source), READERS[name]
+    tally = Tally(seen=records.seen, dropped=Counter(records.dropped))
+    rows = []
+    for record in records.records:
+        try:
+            paper = reader.paper(record, context.options)
+            text = _cleaned(paper, context, tally)
+        except Skip as skip:
+            tally.dropped[skip.reason] += 1
+            continue
+        rows.append(_row(paper, text, context.source.name, name))
+    return pa.RecordBatch.from_pylist(rows, schema=STAGED_SCHEMA), tally
+
+
+def _cleaned(paper: Paper, context: Context, tally: Tally) -> str:
+    reason = context.selector.refuse(paper)
+    if reason is not None:
+        raise Skip(reason)
+    text, removed = context.cleaner.text(paper)
+    reason = context.selector.refuse_text(text)
+    if reason is not None:
+        raise Skip(reason)
+    tally.chars_in += len(paper.text)
+    tally.removed.update(removed)
+    tally.invalid_spans += paper.invalid_spans
+    return text
+
+
+def _row(paper: Paper, text: str, source: str, reader_name: str) -> dict[str, Any]:
+    folded = "".join(filter(str.isalnum, text.casefold())) or text
+    return {
+        "paper_id": paper.paper_id,
+        "pmcid": paper.pmcid,
+        "pmid": paper.pmid,
+        "doi": paper.doi,
+        "corpusid": paper.corpusid,
+        "title": paper.title,
+        "year": paper.year,
+        "journal": paper.journal,
+        "license": paper.license,
+        "source": source,
+        "text": text,
+        "format": reader_name,
+        "doi_hash": _hash(paper.doi) if paper.doi else None,
+        "text_hash": _hash(folded),
+    }
+
+
+def _hash(value: str) -> int:
+    """64 bits of BLAKE2b as a signed integer."""
+    digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
