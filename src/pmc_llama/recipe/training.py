@@ -38,7 +38,7 @@ class TrainSection(OptimSection):
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
     compile: bool = False
     save_every: int | None = Field(default=None, ge=1)
-    """Steps between checkpoints (None: one at the end and one when stopped by a signal)."""
+    """Steps between checkpoints, with one at the end (None: only when stopped, and not kept after the run)."""
     keep_last: int = Field(default=2, ge=1)
     eval_every: int | None = Field(default=None, ge=1)
     """Steps between measurements of held-out loss (None: at the first and the last step)."""
@@ -67,7 +67,7 @@ class BaseSection(Section):
                 "give either `path` (an existing model) or `config` (a LLaMA from scratch), not both or neither"
             )
         if (self.train is None) != (self.config is None):
-            raise ValueError("a model from scratch needs `train`; a model given by `path` is taken as it is, without it")
+            raise ValueError("a model from scratch needs `train`; a model given by `path` is taken as it is")
         return self
 
 

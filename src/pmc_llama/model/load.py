@@ -1,0 +1,163 @@
+"""Models from Hugging Face folders or from a configuration: on the meta device first, then straight into the shards."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.device_mesh import DeviceMesh
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.model.lora import add_adapters, causal_lm, fill, init_adapters
+from pmc_llama.model.parallel import Recompute, parallelize
+from pmc_llama.model.seeds import generator_for
+from pmc_llama.recipe.training import LoraSection
+
+
+@dataclass(frozen=True)
+class ModelOrigin:
+    """Where a model comes from: an existing one (`path`: folder or hub id), or fields of LlamaConfig for a new one."""
+
+    path: str | Path | None = None
+    config: dict[str, Any] | None = None
+
+
+def build_model(
+    origin: ModelOrigin,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    mesh: DeviceMesh,
+    device: torch.device,
+    dtype: torch.dtype,
+    seed: int,
+    lora: LoraSection | None = None,
+    recompute: Recompute = "none",
+    compiled: bool = False,
+) -> nn.Module:
+    """The sharded model, ready to train.
+
+    Order: shapes on the meta device -> adapters -> recompute, compile, shard -> allocate shards -> read weights into
+    them -> adapters' values -> RoPE buffers (not part of any checkpoint, and garbage after allocation).
+    The frozen base of a LoRA model is kept in `dtype`, everything that is trained in fp32.
+    """
+    folder = None if origin.path is None else local_folder(origin.path)
+    config = _new_config(origin.config or {}, tokenizer) if folder is None else _existing_config(folder, tokenizer)
+    kept_in = torch.float32 if lora is None else dtype
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=kept_in, attn_implementation="sdpa")
+        config.architectures = [type(model).__name__]  # sharding changes the class's name
+        if lora is not None:
+            model = add_adapters(model, lora)
+    parallelize(model, mesh, dtype=dtype, recompute=recompute, compiled=compiled)
+    model.to_empty(device=device)
+    if folder is None:
+        _draw_weights(model, config.initializer_range, seed)
+    else:
+        _read_weights(model, folder)
+    init_adapters(model, seed)
+    _renew_rope(causal_lm(model), device)
+    return model.train()
+
+
+def local_folder(path: str | Path) -> Path:
+    """The model's folder on this machine; a hub id is downloaded (safetensors, configuration and tokenizer only)."""
+    if Path(path).is_dir():
+        return Path(path)
+    if isinstance(path, Path) or Path(path).is_absolute() or str(path).count("/") != 1:
+        raise InputError(f"model {path} is not a folder (expected a Hugging Face folder, or a hub id `owner/name`)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(path, allow_patterns=["*.safetensors", "*.json", "*.model"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise InputError(
+            f"model {path!r} is neither a folder here nor a model that could be downloaded: {error}"
+        ) from None
+
+
+def load_for_inference(
+    path: str | Path, adapter: Path | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> PreTrainedModel:
+    """A plain transformers model in eval mode, with the adapter merged into it if one is given."""
+    model = AutoModelForCausalLM.from_pretrained(local_folder(path), dtype=torch.float32 if adapter else dtype)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload().to(dtype)
+        _renew_rope(model, torch.device("cpu"))  # `.to(dtype)` rounds the frequencies
+    return model.to(device).eval()
+
+
+def _new_config(fields: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    unknown = sorted(set(fields) - set(LlamaConfig().to_dict()))
+    if unknown:
+        raise RecipeError(f"base.config.{unknown[0]}: LlamaConfig has no such field")
+    config = LlamaConfig(**{"vocab_size": len(tokenizer), **fields})
+    return _with_token_ids(config, tokenizer)
+
+
+def _existing_config(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {folder}: no usable config.json: {error}") from None
+    return _with_token_ids(config, tokenizer)
+
+
+def _with_token_ids(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """Take the special ids from the tokenizer: some LLaMA conversions in circulation carry wrong ones."""
+    if config.vocab_size < len(tokenizer):
+        raise RecipeError(f"the tokenizer has {len(tokenizer)} tokens, but the model only {config.vocab_size}")
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, getattr(tokenizer, name))
+    config.use_cache = False  # with a cache object, packed documents see each other
+    return config
+
+
+def _read_weights(model: nn.Module, folder: Path) -> None:
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"model {folder} has no *.safetensors file")
+    state = {_checkpoint_key(name): value for name, value in model.state_dict().items() if ".lora_" not in name}
+    if causal_lm(model).config.tie_word_embeddings:
+        state.pop("lm_head.weight")  # the embedding's storage; absent from the file
+    try:
+        load_shards(state, storage_reader=HuggingFaceStorageReader(str(folder)))
+    except CheckpointException as error:
+        raise InputError(f"model {folder}: weights do not fit its config.json: {error}") from None
+
+
+def _checkpoint_key(name: str) -> str:
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+
+
+@torch.no_grad()
+def _draw_weights(model: nn.Module, std: float, seed: int) -> None:
+    """LLaMA's initialisation (normal matrices, norms one, biases zero), each whole parameter drawn by itself."""
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):
+            parameter.zero_()
+        elif parameter.ndim == 1:
+            parameter.fill_(1.0)
+        elif ".lora_" not in name:
+            fill(parameter, torch.empty(parameter.shape).normal_(0.0, std, generator=generator_for(name, seed)))
+
+
+def _renew_rope(model: PreTrainedModel, device: torch.device) -> None:
+    rotary = getattr(model.get_decoder(), "rotary_emb", None)
+    left_over = [name for name, _ in model.named_buffers() if ".rotary_emb." not in name]
+    if rotary is None or left_over:
+        raise RecipeError(f"{type(model).__name__} has buffers that no checkpoint holds, and not where LLaMA has them")
+    for name, buffer in type(rotary)(config=model.config).named_buffers():
+        setattr(rotary, name, buffer.to(device))

@@ -1,0 +1,58 @@
+"""LoRA through PEFT, so made that a sharded model gets the same adapters as an unsharded one."""
+
+import math
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
+
+from pmc_llama.errors import RecipeError
+from pmc_llama.model.seeds import generator_for
+from pmc_llama.recipe.training import LoraSection
+
+
+def causal_lm(model: nn.Module) -> PreTrainedModel:
+    """The transformers model inside an optional PEFT wrapper."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def add_adapters(model: PreTrainedModel, section: LoraSection) -> PeftModel:
+    """Freeze `model` and add adapters to its target modules (fp32, whatever the base is kept in)."""
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=section.r,
+        lora_alpha=section.alpha,
+        lora_dropout=section.dropout,
+        target_modules=section.targets,
+    )
+    try:
+        wrapped = get_peft_model(model, config)
+    except ValueError as error:
+        raise RecipeError(f"lora.targets: {section.targets} do not all name modules of the model: {error}") from None
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return wrapped
+
+
+@torch.no_grad()
+def init_adapters(model: nn.Module, seed: int) -> None:
+    """Set A to Kaiming-uniform values drawn for the whole matrix, B to zero: the same for any number of processes."""
+    for name, parameter in model.named_parameters():
+        if ".lora_B." in name:
+            parameter.zero_()
+        elif ".lora_A." in name:
+            whole = torch.empty(parameter.shape)
+            nn.init.kaiming_uniform_(whole, a=math.sqrt(5), generator=generator_for(name, seed))
+            fill(parameter, whole)
+
+
+@torch.no_grad()
+def fill(parameter: torch.Tensor, whole: torch.Tensor) -> None:
+    """Copy this process's part of `whole` into `parameter`, sharded or not."""
+    whole = whole.to(parameter.device, parameter.dtype)
+    if isinstance(parameter, DTensor):
+        whole = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    parameter.copy_(whole)

@@ -1,0 +1,86 @@
+"""Activation checkpointing, compilation and FSDP2 of a model, in the one order that works."""
+
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
+from transformers import PreTrainedModel
+
+from pmc_llama.errors import RecipeError
+from pmc_llama.model.lora import causal_lm
+
+Recompute = Literal["none", "selective", "full"]
+
+# What selective checkpointing keeps: results that are dear to compute again. All else is cheap element-wise work.
+_KEPT = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+}
+
+
+def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder's blocks. Raises RecipeError for a model that is not built like LLaMA."""
+    blocks = getattr(model.get_decoder(), "layers", None)
+    if not isinstance(blocks, nn.ModuleList):
+        raise RecipeError(
+            f"{type(model).__name__} keeps no list of blocks at `model.layers`, as LLaMA does; cannot shard it"
+        )
+    return blocks
+
+
+def parallelize(
+    model: nn.Module, mesh: DeviceMesh, *, dtype: torch.dtype, recompute: Recompute = "none", compiled: bool = False
+) -> None:
+    """Prepare `model` in place for training: recompute -> compile -> shard (one group a block, the rest at the root).
+
+    Parameters stay what they are (fp32 where trained), are gathered as `dtype`, and gradients are reduced in fp32.
+    Sharding is applied on one process too: a single code path. There weights are not freed between forward and
+    backward, as freeing them would save nothing but the copy in `dtype`.
+    """
+    lm = causal_lm(model)
+    blocks = blocks_of(lm)
+    for block in blocks:
+        if recompute != "none":
+            block.forward = _recomputed(block.forward, recompute)
+        if compiled:
+            block.compile()
+    options: dict[str, Any] = {
+        "mesh": mesh,
+        "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32),
+        "reshard_after_forward": mesh.size() > 1,
+    }
+    if not lm.config.tie_word_embeddings:  # tied weights must stay in one group: the root
+        fully_shard(lm.get_input_embeddings(), **options)
+    for block in blocks:
+        fully_shard(block, **options)
+    fully_shard(model, **options)
+
+
+def reshard(model: nn.Module) -> None:
+    """Free the gathered weights after a forward pass that no backward pass follows."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def _recomputed(forward: Any, recompute: Recompute) -> Any:
+    if recompute == "full":
+        return partial(checkpoint, forward, use_reentrant=False)
+    contexts = partial(create_selective_checkpoint_contexts, _keep_products)
+    return partial(checkpoint, forward, use_reentrant=False, context_fn=contexts)
+
+
+def _keep_products(_context: Any, operator: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operator in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE

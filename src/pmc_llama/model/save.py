@@ -1,0 +1,108 @@
+"""Models out: Hugging Face folders and PEFT adapters, written part by part, whole or not at all."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from pmc_llama.files import write_json
+
+MAX_PART_BYTES = 4 * 2**30
+
+
+def export_hf(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, out: Path, *, is_first: bool = True, base: str = ""
+) -> None:
+    """Write `model` as a folder that plain transformers loads, or, if it has adapters, as a PEFT adapter of `base`.
+
+    Every process must call it, as shards are gathered one tensor at a time; only the first writes, and holds at most
+    one part (4 GiB). `out` appears whole, or stays as it was.
+    """
+    partial = out.with_name(out.name + ".partial")
+    if is_first:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    if isinstance(model, PeftModel):
+        _write_adapter(model, partial, base, is_first)
+    else:
+        _write_model(model, partial, is_first)
+    if is_first:
+        tokenizer.save_pretrained(partial)
+        _swap_in(partial, out)
+
+
+def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
+    parameters = dict(model.named_parameters())  # tied weights come once
+    parts = _divide({name: value.numel() * value.element_size() for name, value in parameters.items()})
+    index: dict[str, str] = {}
+    for number, names in enumerate(parts, 1):
+        file = "model.safetensors" if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        tensors = {}
+        for name in names:
+            whole = _whole(parameters[name])
+            if is_first:
+                tensors[name] = whole
+        if is_first:
+            save_file(tensors, folder / file, metadata={"format": "pt"})
+            index |= dict.fromkeys(names, file)
+    if is_first and len(parts) > 1:
+        total_bytes = sum(value.numel() * value.element_size() for value in parameters.values())
+        write_json(
+            folder / "model.safetensors.index.json", {"metadata": {"total_size": total_bytes}, "weight_map": index}
+        )
+    if is_first:
+        _write_configs(model, folder)
+
+
+def _divide(sizes: dict[str, int]) -> list[list[str]]:
+    """Names in parts of at most MAX_PART_BYTES (a single larger tensor is a part of its own)."""
+    parts: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if parts[-1] and filled + size > MAX_PART_BYTES:
+            parts.append([])
+            filled = 0
+        parts[-1].append(name)
+        filled += size
+    return parts
+
+
+def _write_configs(model: PreTrainedModel, folder: Path) -> None:
+    config = model.config
+    config.dtype = next(model.parameters()).dtype
+    config.use_cache = True
+    config.save_pretrained(folder)
+    config.use_cache = False
+    ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    GenerationConfig(**ids).save_pretrained(folder)
+
+
+def _write_adapter(model: PeftModel, folder: Path, base: str, is_first: bool) -> None:
+    trained = {name: _whole(value) for name, value in model.named_parameters() if value.requires_grad}
+    if not is_first:
+        return
+    state = get_peft_model_state_dict(model, state_dict=trained)
+    save_file(state, folder / "adapter_model.safetensors")
+    config: Any = model.peft_config["default"]
+    config.base_model_name_or_path, config.inference_mode = base, True
+    config.save_pretrained(folder)
+
+
+def _whole(value: Tensor) -> Tensor:
+    value = value.detach()
+    return (value.full_tensor() if isinstance(value, DTensor) else value).cpu().contiguous()
+
+
+def _swap_in(partial: Path, out: Path) -> None:
+    """Put `partial` in `out`'s place; an old `out` is whole or away at any moment."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

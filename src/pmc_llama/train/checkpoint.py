@@ -1,0 +1,131 @@
+"""Checkpoints: sharded, written in the background, whole only with a marker, for any number of processes."""
+
+import shutil
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import async_save
+
+from pmc_llama.errors import CheckpointError
+from pmc_llama.files import read_json, write_json
+from pmc_llama.train.world import World
+
+MARKER = "COMPLETE"
+
+
+class Checkpoints:
+    """The checkpoints of one run, `step-00001000` and so on below `root`.
+
+    `identity` says what the run is (data, model, settings that matter); a checkpoint of another one is refused.
+    """
+
+    def __init__(
+        self, root: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any], keep_last: int
+    ) -> None:
+        self.root, self.model, self.optimizer, self.identity = root, model, optimizer, identity
+        self.keep_last = keep_last
+        frozen = any(not parameter.requires_grad for parameter in model.parameters())
+        self._options = StateDictOptions(ignore_frozen_params=frozen, strict=not frozen)
+        self._pending: tuple[Path, Future[Any]] | None = None
+
+    def save(self, step: int, world: World) -> None:
+        """Begin to write the checkpoint of `step`, if it is not there. Weights may change as soon as this returns."""
+        self.finish(world)
+        path = folder_of(self.root, step)
+        if (path / MARKER).exists():
+            return
+        world.barrier()
+        if world.is_first:
+            shutil.rmtree(path, ignore_errors=True)  # what an interrupted run may have left
+            path.mkdir(parents=True)
+        world.barrier()
+        future = async_save(self._state(), checkpoint_id=path, process_group=world.saving)
+        self._pending = (path, cast(Future[Any], future))
+
+    def is_written(self) -> bool:
+        """Whether this process has nothing left to write."""
+        return self._pending is None or self._pending[1].done()
+
+    def mark_whole(self, world: World) -> None:
+        """Declare the pending checkpoint whole, once `is_written` on every process, and delete old ones."""
+        if self._pending is None:
+            return
+        path, future = self._pending
+        future.result()
+        self._pending = None
+        if world.is_first:
+            write_json(path / MARKER, self.identity)
+            for old in whole_checkpoints(self.root)[: -self.keep_last]:
+                (old / MARKER).unlink()
+                shutil.rmtree(old)
+
+    def finish(self, world: World) -> None:
+        """Wait until the pending checkpoint is whole."""
+        if self._pending is not None:
+            self._pending[1].result()
+            world.barrier()
+            self.mark_whole(world)
+            world.barrier()
+
+    def delete_all(self) -> None:
+        """Delete every checkpoint of the run."""
+        for path in whole_checkpoints(self.root):
+            (path / MARKER).unlink()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def resume(self) -> int:
+        """Load the newest whole checkpoint; its step, or 0 where there is none.
+
+        Raises CheckpointError if it belongs to another run or is damaged.
+        """
+        found = whole_checkpoints(self.root)
+        if not found:
+            return 0
+        path = found[-1]
+        _refuse_other_run(path, self.identity)
+        state = self._state()
+        try:
+            load_shards(state, checkpoint_id=path)
+        except CheckpointException as error:
+            raise CheckpointError(
+                f"checkpoint {path} cannot be read: {error}; delete it to go on from the one before"
+            ) from None
+        set_state_dict(
+            self.model,
+            self.optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+            options=self._options,
+        )
+        return int(path.name.removeprefix("step-"))
+
+    def _state(self) -> dict[str, Any]:
+        model, optimizer = get_state_dict(self.model, self.optimizer, options=self._options)
+        return {"model": model, "optimizer": optimizer}
+
+
+def folder_of(root: Path, step: int) -> Path:
+    """The folder of the checkpoint of `step`."""
+    return root / f"step-{step:08d}"
+
+
+def whole_checkpoints(root: Path) -> list[Path]:
+    """Checkpoints that were written to their end, oldest first."""
+    return sorted(marker.parent for marker in root.glob(f"step-*/{MARKER}"))
+
+
+def _refuse_other_run(path: Path, identity: dict[str, Any]) -> None:
+    theirs = read_json(path / MARKER)
+    differing = sorted(key for key in theirs.keys() | identity.keys() if theirs.get(key) != identity.get(key))
+    if differing:
+        key = differing[0]
+        raise CheckpointError(
+            f"checkpoint {path} is of another run: {key} was {theirs.get(key)!r} and is now {identity.get(key)!r}; "
+            f"restore the setting to go on, or delete {path.parent} to begin anew"
+        )

@@ -1,0 +1,69 @@
+"""What makes two calls the same run: its data, its model, and every setting that changes the result."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pmc_llama.files import read_json, sha256_bytes, sha256_json
+from pmc_llama.model.load import ModelOrigin, local_folder
+from pmc_llama.recipe.training import LoraSection, TrainSection
+
+WITHOUT_EFFECT = {
+    "micro_batch",
+    "activation_checkpointing",
+    "compile",
+    "save_every",
+    "keep_last",
+    "eval_every",
+    "log_every",
+    "precision",
+    "epochs",
+    "max_steps",
+}
+"""Settings that may change when a run goes on (the last three count by what follows from them)."""
+TAIL_BYTES = 2**20
+
+
+def identity_of(
+    model: ModelOrigin,
+    data: str,
+    options: TrainSection,
+    lora: LoraSection | None,
+    *,
+    seed: int,
+    steps: int,
+    dtype: torch.dtype,
+) -> dict[str, Any]:
+    """JSON-able values; a checkpoint or summary with others is of another run."""
+    settings = options.model_dump(mode="json", include=set(TrainSection.model_fields) - WITHOUT_EFFECT)
+    return {
+        "model": sha256_json(model.config) if model.path is None else _fingerprint(local_folder(model.path)),
+        "data": data,
+        "steps": steps,
+        "seed": seed,
+        "precision": str(dtype).removeprefix("torch."),
+        "lora": None if lora is None else lora.model_dump(mode="json"),
+        **settings,
+    }
+
+
+def finished_summary(out: Path, identity: dict[str, Any], export_to: Path) -> dict[str, Any] | None:
+    """The summary of this very run, if it has been finished and its export is there."""
+    path = out / "summary.json"
+    if not (path.exists() and export_to.is_dir()):
+        return None
+    found = read_json(path)
+    return found["summary"] if found["identity"] == identity else None
+
+
+def _fingerprint(folder: Path) -> str:
+    """Hash of config.json and of each weight file's name, size and last MiB: quick for 100 GB, and tells runs apart."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - TAIL_BYTES))
+            digest.update(f"{path.name} {size} {sha256_bytes(file.read())}\n".encode())
+    return digest.hexdigest()

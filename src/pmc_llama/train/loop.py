@@ -1,0 +1,185 @@
+"""The one training loop: pre-training, full tuning and LoRA differ in data, trained weights and labels only."""
+
+import types
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.fsdp import register_fsdp_forward_method
+from transformers import PreTrainedTokenizerBase
+
+from pmc_llama.files import write_json
+from pmc_llama.model.load import ModelOrigin, build_model
+from pmc_llama.model.precision import compute_dtype
+from pmc_llama.model.save import export_hf
+from pmc_llama.recipe.training import LoraSection, TrainSection
+from pmc_llama.train.agreement import Totals, agree
+from pmc_llama.train.batches import BatchSource, Rows
+from pmc_llama.train.checkpoint import Checkpoints
+from pmc_llama.train.errors import Stopped
+from pmc_llama.train.heldout import measure
+from pmc_llama.train.identity import finished_summary, identity_of
+from pmc_llama.train.loss import loss_sum
+from pmc_llama.train.metrics import Metrics
+from pmc_llama.train.microbatch import MicroBatch, empty_micro_batch, micro_batches
+from pmc_llama.train.optim import build_optimizer, clip_gradients, guarded_update, learning_rate
+from pmc_llama.train.signals import StopFlag
+from pmc_llama.train.world import World, join_world
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a finished run says of itself."""
+
+    steps: int
+    loss: float
+    """Of the last step, before its update."""
+    heldout: dict[str, dict[str, float]]
+    """The last measurement of each held-out source: loss, perplexity, tokens."""
+    tokens: int
+    """Positions processed by this call (less than the whole run's, if it was interrupted)."""
+    tokens_per_second: float
+    """Of this call's steps, held-out measurements not counted."""
+
+
+def train(
+    *,
+    model: ModelOrigin,
+    batches: BatchSource,
+    options: TrainSection,
+    out: Path,
+    export_to: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    lora: LoraSection | None = None,
+    heldout: Mapping[str, BatchSource] = {},
+    label: str = "train",
+) -> TrainSummary:
+    """Train `model` on `batches` and write it to `export_to`; the same call goes on where one was interrupted.
+
+    Every process of a run under torchrun calls it alike. `out` gets checkpoints, metrics.jsonl and TensorBoard files.
+    Raises Stopped after a signal (the checkpoint is there), CheckpointError if `out` belongs to another run,
+    TrainingError if a loss is not finite, InputError or RecipeError for a model that cannot be used.
+    """
+    with join_world() as world, StopFlag() as stop:
+        dtype = compute_dtype(options.precision, world.device)
+        steps = min(batches.steps, options.max_steps or batches.steps)
+        identity = identity_of(model, batches.fingerprint, options, lora, seed=seed, steps=steps, dtype=dtype)
+        finished = finished_summary(out, identity, export_to)
+        world.barrier()  # nobody may finish before everybody has looked
+        if finished is not None:
+            return TrainSummary(**finished)
+        net = build_model(
+            model,
+            tokenizer=tokenizer,
+            mesh=world.mesh,
+            device=world.device,
+            dtype=dtype,
+            seed=seed,
+            lora=lora,
+            recompute=options.activation_checkpointing,
+            compiled=options.compile,
+        )
+        attach_loss(net)
+        optimizer = build_optimizer(net, options)
+        checkpoints = Checkpoints(out / "checkpoints", net, optimizer, identity, options.keep_last)
+        start = checkpoints.resume()
+        with Metrics(out, label, start, steps, writes=world.is_first) as metrics:
+            _run_steps(net, optimizer, batches, heldout, options, seed, start, steps, metrics, checkpoints, stop, world)
+        export_hf(net, tokenizer, export_to, is_first=world.is_first, base=str(model.path or ""))
+        summary = TrainSummary(steps, metrics.loss, metrics.heldout, metrics.tokens, metrics.tokens_per_second)
+        if world.is_first:
+            write_json(out / "summary.json", {"identity": identity, "summary": asdict(summary)})
+            if options.save_every is None:
+                checkpoints.delete_all()  # of interruptions; the export is the result
+        world.barrier()
+        return summary
+
+
+def _run_steps(
+    net: Any,
+    optimizer: torch.optim.AdamW,
+    batches: BatchSource,
+    heldout: Mapping[str, BatchSource],
+    options: TrainSection,
+    seed: int,
+    start: int,
+    steps: int,
+    metrics: Metrics,
+    checkpoints: Checkpoints,
+    stop: StopFlag,
+    world: World,
+) -> None:
+    if start == 0:
+        metrics.add_heldout(0, measure(net, heldout, options.micro_batch, world))
+    for step, rows in _upcoming(batches, start, steps, world):
+        batch = micro_batches(rows, options.micro_batch, world.device)
+        totals = agree(world, rows, batch, stop=stop.asked, written=checkpoints.is_written())
+        if totals.written:
+            checkpoints.mark_whole(world)
+        if totals.stop:
+            _stop(step - 1, metrics, checkpoints, world)
+        torch.manual_seed(seed * 1_000_003 + step * 4_099 + world.rank)  # dropout: a function of the step
+        loss = forward_backward(net, batch, totals, world)
+        norm = clip_gradients(net, options.clip)
+        lr = learning_rate(step, steps, options)
+        guarded_update(optimizer, lr, bad=~torch.isfinite(loss + norm))
+        metrics.add(step, lr, totals, batches.coverage(step), torch.stack([loss, norm]))
+        if _due(step, options.log_every, steps):
+            metrics.flush()
+        if _due(step, options.eval_every, steps):
+            metrics.add_heldout(step, measure(net, heldout, options.micro_batch, world))
+        if options.save_every is not None and _due(step, options.save_every, steps):
+            metrics.flush()
+            checkpoints.save(step, world)
+    checkpoints.finish(world)
+
+
+def attach_loss(net: Any) -> None:
+    """Give the sharded model the method `loss_sum`, before which its root's weights are gathered as before forward."""
+    net.loss_sum = types.MethodType(loss_sum, net)
+    register_fsdp_forward_method(net, "loss_sum")
+
+
+def forward_backward(net: Any, batch: list[MicroBatch], totals: Totals, world: World) -> Tensor:
+    """Gradients of the mean loss per token of the whole global batch; that loss, the same on every process.
+
+    Sums are divided by the global count, so that neither the division into processes and micro-batches nor ragged
+    labels matter; the factor of `world.size` undoes the averaging of the sharded reduction.
+    """
+    total = torch.zeros((), device=world.device)
+    for number in range(totals.micro_batches):
+        part = batch[number] if number < len(batch) else empty_micro_batch(world.device)
+        net.set_requires_gradient_sync(number == totals.micro_batches - 1)
+        loss = net.loss_sum(part.ids, part.position_ids, part.index, part.targets)
+        (loss * (world.size / totals.loss_tokens)).backward()
+        total += loss.detach()
+    return world.sum(total) / totals.loss_tokens
+
+
+def _upcoming(batches: BatchSource, start: int, steps: int, world: World) -> Iterator[tuple[int, Rows]]:
+    """(step, its rows) for step = start + 1 … steps; the next rows are fetched while the present ones are used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="rows") as pool:
+        fetched = [pool.submit(batches.rows, start, world.rank, world.size)] if start < steps else []
+        for step in range(start + 1, steps + 1):
+            rows = fetched.pop().result()
+            if step < steps:
+                fetched.append(pool.submit(batches.rows, step, world.rank, world.size))
+            yield step, rows
+
+
+def _due(step: int, every: int | None, steps: int) -> bool:
+    return step == steps or (every is not None and step % every == 0)
+
+
+def _stop(step: int, metrics: Metrics, checkpoints: Checkpoints, world: World) -> None:
+    metrics.flush()
+    checkpoints.finish(world)
+    if step > 0:
+        checkpoints.save(step, world)
+        checkpoints.finish(world)
+    raise Stopped(f"stopped after step {step}; resume with the same command")

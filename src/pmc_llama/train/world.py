@@ -1,0 +1,94 @@
+"""The processes of a run: one without ceremony, many under torchrun; same code either way."""
+
+import atexit
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of the run."""
+
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh
+    control: dist.ProcessGroup
+    """Gloo group for small agreements between the main threads: never waits for the GPU."""
+    saving: dist.ProcessGroup
+    """Gloo group of the checkpoint's background thread, so that its collectives cannot mix with the others."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what only one may write."""
+        return self.rank == 0
+
+    def gather(self, values: list[int]) -> list[list[int]]:
+        """Every process's `values` (as many on each), the same list on all."""
+        if self.size == 1:
+            return [values]
+        mine = torch.tensor(values, dtype=torch.int64)
+        everyones = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(everyones, mine, group=self.control)
+        return [theirs.tolist() for theirs in everyones]
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """Sum of `value` over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            dist.barrier(self.control)
+
+
+@contextmanager
+def join_world() -> Iterator[World]:
+    """Join the processes started by torchrun, or make a world of one.
+
+    A world of one needs no port, so any number of runs may go on beside each other, and it is left again at the end.
+    torchrun's world is joined once and kept until the process ends, as it cannot be joined a second time.
+    """
+    alone = False
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+            _choose_gpu()
+            dist.init_process_group(backend)
+            atexit.register(dist.destroy_process_group)
+        else:
+            alone = True
+            dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    try:
+        yield _describe_world()
+    finally:
+        if alone:
+            dist.destroy_process_group()
+
+
+def _choose_gpu() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _describe_world() -> World:
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
+    size = dist.get_world_size()
+    return World(
+        rank=dist.get_rank(),
+        size=size,
+        device=device,
+        mesh=init_device_mesh(kind, (size,)),
+        control=dist.new_group(backend="gloo"),
+        saving=dist.new_group(backend="gloo"),
+    )
