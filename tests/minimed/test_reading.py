@@ -1,10 +1,14 @@
 """The real readers and the real recipe take what MiniMed writes."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from pmc_llama.corpus.build import build_corpus
+from pmc_llama.files import read_json
 from pmc_llama.minimed.world import write_world
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.tasks import load_questions
@@ -42,3 +46,22 @@ def test_gold_positions_of_the_test_questions_are_even(recipe: Recipe) -> None:
         q.gold for q in load_questions("direct_fact", recipe.tasks["direct_fact"], recipe.data_root, "test")
     )
     assert set(counts.values()) == {sum(counts.values()) // 4}
+
+
+def test_readers_sort_the_papers_and_account_for_each(recipe: Recipe, tmp_path: Path) -> None:
+    assert recipe.general is not None
+    written = read_json(recipe.data_root / "world.json")["papers"]
+    corpus = build_corpus(recipe.corpus, recipe.data_root, tmp_path / "corpus", workers=1)
+    general = build_corpus(recipe.general, recipe.data_root, tmp_path / "general", workers=1)
+    for built in (corpus, general):
+        assert built["in"] == written["records"] == built["kept"] + sum(built["dropped"].values())
+    assert corpus["kept"] + general["kept"] == written["records"] - written["duplicates"] - written["null_texts"]
+    assert corpus["kept"] + corpus["dropped"].get("no_text", 0) == written["pmc_papers"]
+
+
+def test_facts_survive_cleaning(recipe: Recipe, tmp_path: Path) -> None:
+    build_corpus(recipe.corpus, recipe.data_root, tmp_path, workers=1)
+    text = " ".join(pl.read_parquet(tmp_path / "parts" / "*.parquet")["text"])
+    facts = read_json(recipe.data_root / "world.json")
+    for name, own in (facts["tuning_drugs"] | facts["test_drugs"]).items():
+        assert all(re.search(rf"{value}[^.]*{name}|{name}[^.]*{value}", text, re.I) for value in own.values())

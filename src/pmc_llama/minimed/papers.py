@@ -13,7 +13,7 @@ from pmc_llama.files import write_bytes
 from pmc_llama.minimed.facts import Entity, World
 from pmc_llama.minimed.fields import Field, Prose, load_prose
 from pmc_llama.minimed.layout import Draft, lay_out
-from pmc_llama.minimed.prose import fill, filler, sentence, statement
+from pmc_llama.minimed.prose import fill, filler, sentence, statements
 from pmc_llama.recipe.minimed import MiniMedSection
 
 SHARDS = 4
@@ -40,15 +40,16 @@ def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) ->
         record, row = _record(plan, random.Random(f"{seed}/paper/{plan.number}"))
         records.append(record)
         rows.append(row)
-    in_pmc = [record for record, row in zip(records, rows, strict=True) if row["externalids"]["PubMedCentral"]]
-    joined = rng.sample(in_pmc, round(SHARE_JOINED * len(in_pmc)))
-    for record in joined:
-        record["externalids"]["pubmedcentral"] = None
-    duplicates = rng.sample(in_pmc, min(DUPLICATES, len(in_pmc)))
-    empty = rng.sample(records, min(NULL_TEXTS, len(records)))
-    for record in empty:
-        record["content"] |= {"text": None, "annotations": dict.fromkeys(record["content"]["annotations"])}
-    placed = rng.sample(records, len(records)) + duplicates
+    order = rng.sample(range(len(records)), len(records))
+    in_pmc = [i for i in order if rows[i]["externalids"]["PubMedCentral"]]
+    n_joined = round(SHARE_JOINED * len(in_pmc))
+    joined, duplicates = in_pmc[:n_joined], in_pmc[n_joined:][:DUPLICATES]
+    empty = [i for i in reversed(order) if i not in duplicates][:NULL_TEXTS]
+    for i in joined:
+        records[i]["externalids"]["pubmedcentral"] = None
+    for i in empty:
+        records[i]["content"] |= {"text": None, "annotations": dict.fromkeys(records[i]["content"]["annotations"])}
+    placed = [records[i] for i in order + duplicates]
     for i in range(SHARDS):
         _write_shard(out / "s2orc" / f"s2orc_{i:04d}.jsonl.gz", placed[i::SHARDS])
     _write_shard(out / "papers" / "papers_0000.jsonl.gz", rng.sample(rows, len(rows)))
@@ -66,13 +67,13 @@ def _plans(world: World, section: MiniMedSection, rng: random.Random) -> list[Pa
     """The PMC papers, each on one drug, then the others, each on one entity of a field outside medicine."""
     medical = load_prose().medical
     subjects = [(medical, drug, True) for drug in world.drugs for _ in range(section.papers_per_drug)]
-    others = [(field, entity, False) for field, entities in world.general for entity in entities]
-    while len(subjects) < len(world.drugs) * section.papers_per_drug + section.general_papers:
-        missing = len(world.drugs) * section.papers_per_drug + section.general_papers - len(subjects)
-        subjects += rng.sample(others, min(len(others), missing))
+    entities = [(field, entity, False) for field, of_field in world.general for entity in of_field]
+    others: list[tuple[Field, Entity, bool]] = []
+    while len(others) < section.general_papers:
+        others += rng.sample(entities, min(len(entities), section.general_papers - len(others)))
     return [
         PaperPlan(number, field, entity, is_medical, section.facts or not is_medical)
-        for number, (field, entity, is_medical) in enumerate(subjects)
+        for number, (field, entity, is_medical) in enumerate(subjects + others)
     ]
 
 
@@ -136,7 +137,7 @@ def _sections(plan: PaperPlan, prose: Prose, rng: random.Random) -> list[tuple[s
 
     def state(part: str, count: int) -> list[str]:
         chosen = rng.sample(plan.field.relations, min(count, len(plan.field.relations)))
-        return [statement(rng, plan.entity, relation, part, facts=plan.facts) for relation in chosen]
+        return statements(rng, plan.entity, chosen, part, facts=plan.facts)
 
     def fill_in(count: int) -> list[str]:
         return [filler(rng, template, plan.entity) for template in rng.sample(plan.field.fillers, count)]
@@ -158,19 +159,20 @@ def _sections(plan: PaperPlan, prose: Prose, rng: random.Random) -> list[tuple[s
 
 def _signs(drug: Entity, prose: Prose, rng: random.Random, *, facts: bool) -> str:
     """What patients with some conditions show, the drug's own among them."""
-    others = rng.sample(sorted(prose.signs), 2)
-    conditions = [drug.facts["indication"], *others] if facts else others
+    own = drug.facts["indication"]
+    others = rng.sample(sorted(set(prose.signs) - {own}), 2)
+    conditions = [own, *others] if facts else others
     chosen = rng.sample(conditions, len(conditions))
     return " ".join(sentence(fill(rng.choice(prose.sign_phrases), c=c, g=prose.signs[c])) + "." for c in chosen)
 
 
 def _reader_questions(plan: PaperPlan, rng: random.Random) -> list[str]:
     """Questions with their answers, so that a model of these papers knows what a question looks like."""
-    return [
-        f"Question: {fill(rng.choice(relation.questions), e=plan.entity.name)}\n"
-        f"Answer: {plan.entity.facts[relation.name]}"
-        for relation in plan.field.relations
-    ]
+    paragraphs = []
+    for relation in plan.field.relations:
+        question = fill(rng.choice(relation.questions), e=plan.entity.name)
+        paragraphs += [f"Question: {question}", f"Answer: {plan.entity.facts[relation.name]}."]
+    return paragraphs
 
 
 def _write_shard(path: Path, rows: list[dict[str, Any]]) -> None:

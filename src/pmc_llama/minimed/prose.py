@@ -1,21 +1,29 @@
 """Sentences about entities: a phrase that states the fact, inside a frame of the part of the paper it stands in."""
 
 import random
+from collections.abc import Sequence
 
 from pmc_llama.minimed.facts import Entity
 from pmc_llama.minimed.fields import Frames, Relation, load_prose
 
 
-def statement(rng: random.Random, entity: Entity, relation: Relation, part: str, *, facts: bool = True) -> str:
-    """One sentence on `relation` of `entity`, for the `part` of a paper that `Frames` names.
+def statements(
+    rng: random.Random, entity: Entity, relations: Sequence[Relation], part: str, *, facts: bool = True
+) -> list[str]:
+    """One sentence on each of `relations` of `entity`, for the `part` of a paper that `Frames` names.
 
-    With `facts=False` it wonders about a value drawn at random, so that many such sentences together tell nothing.
+    With `facts=False` each wonders about a value drawn at random, so that many such sentences together tell nothing.
     Marks ({cite}, {figure}, {table}) are left in.
     """
     frames: Frames = load_prose().frames
-    value = entity.facts[relation.name] if facts else rng.choice(relation.values)
-    frame = rng.choice(getattr(frames, part) if facts else frames.hedged)
-    return sentence(frame.replace("{s}", fill(rng.choice(relation.phrases), e=entity.name, v=value)))
+    choices = getattr(frames, part) if facts else frames.hedged
+    ordered = rng.sample(choices, len(choices))
+    written = []
+    for i, relation in enumerate(relations):
+        value = entity.facts[relation.name] if facts else rng.choice(relation.values)
+        fact = fill(rng.choice(relation.phrases), e=entity.name, v=value)
+        written.append(sentence(ordered[i % len(ordered)].replace("{s}", fact)))
+    return written
 
 
 def sentence(text: str) -> str:
