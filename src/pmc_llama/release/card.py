@@ -1,0 +1,197 @@
+"""Model cards and dataset cards: everything in them is read from what the run wrote to disk."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import EntryNotFoundError
+
+from pmc_llama import __version__
+from pmc_llama.errors import InputError
+from pmc_llama.files import write_text
+from pmc_llama.release.trained import Trained, read_if_there
+
+TEMPLATES = Path(__file__).parent / "templates"
+DISCLAIMER = (
+    "This model is a research artefact. It is not a medical device, it makes mistakes, and it must not be used for "
+    "diagnosis, treatment or any other clinical decision."
+)
+
+
+def write_model_card(model: Trained, out: Path, *, merged: bool = True, license: str | None = None) -> Path:
+    """Write `README.md` for an exported model.
+
+    `merged`: whether the folder holds whole weights; `license`: the model's licence identifier (None: that of the
+    base's own card, if it is known).
+    """
+    results = read_if_there(model.run_dir / "results.json") or {}
+    license = license or _base_license(model)
+    card = ModelCard.from_template(
+        _model_data(model, results, merged, license),
+        template_path=str(TEMPLATES / "model_card.md"),
+        disclaimer=DISCLAIMER,
+        model=model,
+        merged=merged,
+        recipe=model.recipe,
+        base=model.recipe.base.path or "a LLaMA trained from scratch on the general corpus of the recipe",
+        table=results_table(results),
+        summary=results.get("summary", []),
+        baselines=results.get("baselines", []),
+        corpora={name: _corpus_facts(model.run_dir, name) for name in ("corpus", "general")},
+        contamination=contamination_lines(model.run_dir),
+        heldout=_heldout(model.run_dir),
+        environment=read_if_there(model.run_dir / "environment.json") or {},
+        license=license,
+        version=__version__,
+    )
+    write_text(out / "README.md", str(card))
+    return out / "README.md"
+
+
+def write_dataset_card(corpus: Path, *, name: str, license: str | None = None) -> Path:
+    """Write `README.md` into a corpus folder (`corpus.json`, `parts/`). Raises InputError where there is no corpus."""
+    totals = read_if_there(corpus / "corpus.json")
+    if totals is None:
+        raise InputError(f"{corpus} is not a corpus: it has no corpus.json")
+    data = DatasetCardData(
+        language="en",
+        license=license or "other",
+        task_categories=["text-generation"],
+        size_categories=_size_category(totals["kept"]),
+        pretty_name=name,
+        tags=["medical", "biomedical", "pubmed-central", "s2orc"],
+        configs=[{"config_name": "default", "data_files": "parts/*.parquet"}],
+    )
+    card = DatasetCard.from_template(
+        data,
+        template_path=str(TEMPLATES / "dataset_card.md"),
+        name=name,
+        totals=totals,
+        licenses=_paper_licenses(corpus),
+        contamination=contamination_lines(corpus),
+        license=license,
+        version=__version__,
+    )
+    write_text(corpus / "README.md", str(card))
+    return corpus / "README.md"
+
+
+def results_table(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """One line a regime, task and seed: base, adapted and their paired comparison, from the value of `results.json`."""
+    rows = {(row["model"], row["regime"], row["task"], row["seed"]): row for row in results.get("rows", [])}
+    return [
+        {"base": rows["base", *key], "adapted": rows["adapted", *key], **pair}
+        for pair in results.get("comparisons", [])
+        for key in [(pair["regime"], pair["task"], pair["seed"])]
+    ]
+
+
+def contamination_lines(folder: Path) -> list[str]:
+    """One line an evaluation set: what was counted of its overlap with the corpus. Empty where it was not measured."""
+    for file in (folder / "contamination.json", folder / "corpus" / "contamination.json"):
+        value = read_if_there(file)
+        if value is not None:
+            tasks = {task: facts for task, facts in value.get("tasks", value).items() if isinstance(facts, dict)}
+            return [f"{task}: {_counts(facts)}" for task, facts in tasks.items()]
+    return []
+
+
+def _counts(facts: dict[str, Any]) -> str:
+    numbers = {name: value for name, value in facts.items() if isinstance(value, int | float)}
+    return ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in numbers.items())
+
+
+def _model_data(model: Trained, results: dict[str, Any], merged: bool, license: str | None) -> ModelCardData:
+    regime, origin, _ = [*model.which.split("/"), "", ""][:3] if "/" in model.which else ("zero_shot", model.which, "")
+    seed = int(model.which.rpartition("seed-")[2]) if "/" in model.which else None
+    kinds = {name: section.kind for name, section in model.recipe.regimes.items()}
+    mine = [
+        row
+        for row in results.get("rows", [])
+        if row["model"] == origin
+        and (row["regime"] == regime or kinds.get(row["regime"]) == regime)
+        and seed in (None, row["seed"])
+    ]
+    return ModelCardData(
+        language="en",
+        license=license or "other",
+        license_name=None if license else "not-stated",
+        library_name="transformers" if merged or model.adapter is None else "peft",
+        pipeline_tag="text-generation",
+        tags=["medical", "biomedical", "llama", "continued-pretraining"],
+        base_model=model.recipe.base.path if _is_hub_id(model.recipe.base.path) else None,
+        model_name=model.name,
+        eval_results=[_eval_result(model, row) for row in mine] or None,
+    )
+
+
+def _eval_result(model: Trained, row: dict[str, Any]) -> EvalResult:
+    low, high = row["ci95"]
+    return EvalResult(
+        task_type="multiple-choice",
+        task_name="Multiple choice",
+        dataset_type=model.recipe.tasks[row["task"]].format if row["task"] in model.recipe.tasks else row["task"],
+        dataset_name=row["task"],
+        metric_type="accuracy",
+        metric_name=f"accuracy ({row['correct']} of {row['n']}, 95 % interval {low:.3f} to {high:.3f})",
+        metric_value=round(row["accuracy"], 4),
+    )
+
+
+def _is_hub_id(path: str | None) -> bool:
+    return path is not None and path.count("/") == 1 and not Path(path).is_absolute() and not Path(path).exists()
+
+
+def _base_license(model: Trained) -> str | None:
+    """The licence that the base's own card names: beside its weights, or on the hub's copy that was downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    readme = Path(str(model.folder)) / "README.md"
+    if _is_hub_id(model.recipe.base.path):
+        cached = try_to_load_from_cache(str(model.recipe.base.path), "README.md")
+        readme = Path(cached) if isinstance(cached, str) else readme
+    elif model.recipe.base.path is not None:
+        readme = model.recipe.data_root / model.recipe.base.path / "README.md"
+    try:
+        found = ModelCard.load(readme).data.license if readme.is_file() else None
+    except (ValueError, EntryNotFoundError):  # a card without valid front matter names no licence
+        return None
+    return str(found) if found else None
+
+
+def _corpus_facts(run_dir: Path, name: str) -> dict[str, Any] | None:
+    totals = read_if_there(run_dir / name / "corpus.json")
+    if totals is None:
+        return None
+    store = read_if_there(run_dir / "tokens" / name / "store.json") or {}
+    return {**totals, "tokens": store.get("n_tokens"), "licenses": _paper_licenses(run_dir / name)}
+
+
+def _paper_licenses(corpus: Path) -> list[tuple[str, int]]:
+    """How many papers stand under each licence, the most frequent first."""
+    import polars as pl
+
+    if not any((corpus / "parts").glob("*.parquet")):
+        return []
+    papers = pl.scan_parquet(corpus / "parts" / "*.parquet").select(pl.col("license").fill_null("not stated"))
+    counts = papers.group_by("license").len().sort(["len", "license"], descending=[True, False]).collect()
+    return [(str(license), int(count)) for license, count in counts.rows()]
+
+
+def _heldout(run_dir: Path) -> dict[str, tuple[float, float]]:
+    """Perplexity on each held-out set before and after continued pre-training."""
+    file = run_dir / "train" / "pretrain" / "metrics.jsonl"
+    if not file.is_file():
+        return {}
+    lines = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
+    measured = [line["heldout"] for line in lines if "heldout" in line]
+    if len(measured) < 2:
+        return {}
+    first, last = measured[0], measured[-1]
+    return {name: (first[name]["perplexity"], last[name]["perplexity"]) for name in last if name in first}
+
+
+def _size_category(n: int) -> str:
+    bounds = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+    return next((name for bound, name in bounds if n < bound), "1M<n<10M")

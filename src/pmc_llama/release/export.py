@@ -1,0 +1,160 @@
+"""From a run directory to a folder that can be published: weights, tokenizer, right ids, template, licence, card."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from pmc_llama.errors import InputError
+from pmc_llama.files import read_json, write_json, write_text
+from pmc_llama.model.load import load_for_inference, local_folder
+from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
+from pmc_llama.release.card import write_model_card
+from pmc_llama.release.trained import Trained, find_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Precision = Literal["as_trained", "bf16", "fp16"]
+PART_SIZE = "4GB"
+LICENSE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+
+
+def export_model(
+    run_dir: Path,
+    out: Path,
+    *,
+    which: str = "adapted",
+    merged: bool = True,
+    precision: Precision = "as_trained",
+    base_repo: str | None = None,
+    license: str | None = None,
+) -> Path:
+    """Write the model `which` of a run (see `find_model`) as a Hugging Face folder with its model card; returns `out`.
+
+    `merged=False` keeps an adapter apart from its base, which `base_repo` (`owner/name`) must name unless it came from
+    the hub. `precision` is that of the weights. The folder holds all that llama.cpp's converter reads, also
+    `tokenizer.model` where the tokenizer has one. It appears whole or not at all. Raises InputError for an `out` that
+    is in use, and for a model that is not there.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty: give a folder that does not exist yet, or remove it first")
+    model = find_model(run_dir, which)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        tokenizer = _write_tokenizer(model, partial)
+        if model.adapter is not None and not merged:
+            _write_adapter(model, partial, base_repo)
+        else:
+            _write_weights(model, partial, precision)
+            _write_configs(model, partial, tokenizer)
+        _write_papers(model, partial, merged, license)
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return out
+
+
+def _write_tokenizer(model: Trained, out: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer saved with the trained model, its SentencePiece file, and the base's chat template if any."""
+    from transformers import AutoTokenizer
+
+    trained = model.adapter or local_folder(model.folder)
+    tokenizer = AutoTokenizer.from_pretrained(str(trained), trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"the tokenizer in {trained} has no end-of-text token: nothing would stop generation")
+    base = _base_folder(model)
+    if tokenizer.chat_template is None and base is not None and (base / "tokenizer_config.json").is_file():
+        tokenizer.chat_template = AutoTokenizer.from_pretrained(str(base), trust_remote_code=False).chat_template
+    tokenizer.save_pretrained(out)
+    _make_portable(out / "tokenizer_config.json")
+    sentencepiece = _sentencepiece_file(model)
+    if sentencepiece is not None:
+        shutil.copyfile(sentencepiece, out / "tokenizer.model")
+    return tokenizer
+
+
+def _make_portable(config: Path) -> None:
+    """Name the tokenizer's class as every version of transformers knows it, and drop what is about this machine."""
+    value = {name: item for name, item in read_json(config).items() if name not in ("is_local", "local_files_only")}
+    if value.get("tokenizer_class") == "TokenizersBackend":  # the name since transformers 5
+        value["tokenizer_class"] = "PreTrainedTokenizerFast"
+    write_json(config, value)
+
+
+def _sentencepiece_file(model: Trained) -> Path | None:
+    given = tokenizer_path(model.recipe)
+    places = [given, given / "tokenizer.model", local_folder(model.folder) / "tokenizer.model"]
+    return next((place for place in places if place.is_file() and place.name.endswith(".model")), None)
+
+
+def _base_folder(model: Trained) -> Path | None:
+    """Folder of the base model that the recipe started from, if it is on this machine."""
+    path = base_model_path(model.recipe)
+    return Path(path) if Path(path).is_dir() else None
+
+
+def _write_weights(model: Trained, out: Path, precision: Precision) -> None:
+    """Copy the weights without loading them, or convert them where an adapter is merged or rounding is asked for."""
+    source = local_folder(model.folder)
+    if model.adapter is None and precision == "as_trained":
+        for pattern in ("*.safetensors", "*.safetensors.index.json", "config.json"):
+            for file in sorted(source.glob(pattern)):
+                shutil.copyfile(file, out / file.name)
+        return
+    import torch
+
+    dtype = {"as_trained": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    loaded = load_for_inference(source, adapter=model.adapter, dtype=dtype)
+    loaded.save_pretrained(out, max_shard_size=PART_SIZE)
+
+
+def _write_configs(model: Trained, out: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Special ids in `config.json` and `generation_config.json` are the tokenizer's, whatever the base's files said.
+
+    Further end-of-text ids of the base (instruct models stop at several) are kept if its list holds the tokenizer's
+    own; a list that does not is one of the wrong ones in circulation.
+    """
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    config = read_json(out / "config.json") | ids | {"use_cache": True}
+    write_json(out / "config.json", config)
+    base = _base_folder(model)
+    known: dict[str, Any] = {}
+    if base is not None and (base / "generation_config.json").is_file():
+        known = read_json(base / "generation_config.json")
+    stops = known.get("eos_token_id")
+    eos = stops if isinstance(stops, list) and tokenizer.eos_token_id in stops else tokenizer.eos_token_id
+    sampling = {name: known[name] for name in ("do_sample", "temperature", "top_p", "top_k") if name in known}
+    write_json(out / "generation_config.json", sampling | ids | {"eos_token_id": eos})
+
+
+def _write_adapter(model: Trained, out: Path, base_repo: str | None) -> None:
+    assert model.adapter is not None
+    base = base_repo or str(model.folder)
+    if Path(base).exists():
+        raise InputError(
+            f"the adapter's base {base} is a folder of this machine: publish it first and name it with `base_repo` "
+            "(owner/name), or export the model merged"
+        )
+    shutil.copyfile(model.adapter / "adapter_model.safetensors", out / "adapter_model.safetensors")
+    config = read_json(model.adapter / "adapter_config.json") | {"base_model_name_or_path": base}
+    write_json(out / "adapter_config.json", config)
+
+
+def _write_papers(model: Trained, out: Path, merged: bool, license: str | None) -> None:
+    """The base's licence texts, the recipe and the results that the card speaks of, and the card."""
+    base = _base_folder(model)
+    for pattern in LICENSE_FILES if base is not None else ():
+        for file in sorted(base.glob(pattern)):  # type: ignore[union-attr]
+            shutil.copyfile(file, out / file.name)
+    resolved = model.recipe.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+    write_text(out / "recipe.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+    if (model.run_dir / "results.json").is_file():
+        shutil.copyfile(model.run_dir / "results.json", out / "results.json")
+    write_model_card(model, out, merged=merged, license=license)
