@@ -1,0 +1,1 @@
+"""The report: predictions become results with their uncertainty, results become one HTML page."""

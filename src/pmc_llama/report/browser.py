@@ -1,0 +1,95 @@
+"""The per-question browser's data: prompts, options and both models' probabilities as compact JSON."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import polars as pl
+from markupsafe import Markup
+
+from pmc_llama.qa.stats import probabilities
+
+LIMIT_BYTES = 4_000_000
+"""Questions beyond this much JSON are left out of the page, shared equally by the tasks; the page says how many."""
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True)
+class Browser:
+    """The data as JSON that is safe inside a script element, and how many of all questions it holds."""
+
+    json: Markup
+    shown: int
+    total: int
+
+
+def browser(
+    questions: pl.DataFrame | None, predictions: pl.DataFrame | None, limit_bytes: int = LIMIT_BYTES
+) -> Browser | None:
+    """The browser's data, or None where there are no questions or no predictions.
+
+    Where not all fit, the questions on which the two models disagree in some run are preferred, else the first ones.
+    """
+    if questions is None or predictions is None or not len(questions) or not len(predictions):
+        return None
+    runs = predictions.select("regime", "seed").unique(maintain_order=True).rows()
+    answers = _answers(predictions, {run: i for i, run in enumerate(runs)})
+    tasks = questions["task"].unique(maintain_order=True).to_list()
+    shown: list[msgspec.Raw] = []
+    for i, task in enumerate(tasks):
+        rows = questions.filter(pl.col("task") == task).rows(named=True)
+        records = [_record(i, row, answers.get((task, row["question_id"]), {}), len(runs)) for row in rows]
+        shown += _fitting(records, limit_bytes // len(tasks))
+    data = {"tasks": tasks, "runs": runs, "questions": shown}
+    return Browser(Markup(safe_json(data)), len(shown), len(questions))
+
+
+def safe_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, nor be read as markup."""
+    text = msgspec.json.encode(value).decode()
+    for character, escaped in _UNSAFE.items():
+        text = text.replace(character, escaped)
+    return text
+
+
+Answers = dict[tuple[int, int], list[Any]]
+"""By (run, 0 base | 1 adapted): [chosen, probabilities in thousandths, and the generated text where there is one]."""
+
+
+def _answers(predictions: pl.DataFrame, index: dict[tuple[str, int], int]) -> dict[tuple[str, str], Answers]:
+    """All answers by (task, question id)."""
+    found: dict[tuple[str, str], Answers] = {}
+    for row in predictions.iter_rows(named=True):
+        shares = probabilities(row["option_logprobs"]).tolist() if row["option_logprobs"] else []
+        answer = [row["chosen"], [round(1000 * share) for share in shares]] + ([row["parsed"]] if row["parsed"] else [])
+        place = index[row["regime"], row["seed"]], int(row["model"] == "adapted")
+        found.setdefault((row["task"], row["question_id"]), {})[place] = answer
+    return found
+
+
+def _record(task: int, row: dict[str, Any], answers: Answers, runs: int) -> dict[str, Any]:
+    return {
+        "t": task,
+        "id": row["question_id"],
+        "s": row["subject"],
+        "p": row["prompt"],
+        "o": row["options"],
+        "g": row["gold"],
+        "a": [[answers.get((run, model)) for model in (0, 1)] for run in range(runs)],
+    }
+
+
+def _fitting(records: list[dict[str, Any]], limit_bytes: int) -> list[msgspec.Raw]:
+    """The records that fit, encoded and in their order; those with a disagreement are preferred."""
+    encoded = [msgspec.json.encode(record) for record in records]
+    kept, used = [], 0
+    for place in sorted(range(len(records)), key=lambda i: not _disagree(records[i]["a"])):
+        used += len(encoded[place])
+        if used > limit_bytes:
+            break
+        kept.append(place)
+    return [msgspec.Raw(encoded[place]) for place in sorted(kept)]
+
+
+def _disagree(answers: list[list[Any]]) -> bool:
+    return any(base and adapted and base[0] != adapted[0] for base, adapted in answers)

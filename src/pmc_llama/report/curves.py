@@ -1,0 +1,163 @@
+"""The figures of the way there: loss, held-out perplexity, coverage, and what became of the papers."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pmc_llama.report.layout import Column, Row
+from pmc_llama.report.run import Corpus, Metrics, Run
+from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, INK, MUTED, Figure, figure, legend
+from pmc_llama.report.text import count, decimal, percent
+
+POINTS = 150
+"""A curve of more steps is drawn as the means of this many equal stretches."""
+LOSS_UNIT = "loss, nats per token"
+TITLES = {"train/base": "Base model from scratch", "train/pretrain": "Continued pre-training on the papers"}
+Curve = list[tuple[float, float]]
+
+
+def thinned(curve: Curve) -> Curve:
+    """At most POINTS points: means over equal stretches of steps."""
+    if len(curve) <= POINTS:
+        return curve
+    return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in np.array_split(np.array(curve), POINTS)]
+
+
+def pretraining(run: Run) -> list[Figure]:
+    """Training and held-out loss of the base from scratch and of continued pre-training."""
+    figures = []
+    for key, title in TITLES.items():
+        if key in run.training:
+            metrics = run.training[key]
+            curves = {"training": [_curve(metrics, "loss")]}
+            for name in metrics.heldout_names:
+                curves[f"held-out {name}"] = [metrics.heldout_curve(name, "loss")]
+            figures.append(_curves(f"loss-{key.split('/')[1]}", title, LOSS_UNIT, curves))
+    return figures
+
+
+def tuning(run: Run) -> list[Figure]:
+    """Training loss of the tuning runs: one panel a regime in the recipe's order, one line a model and seed."""
+    regimes: dict[str, dict[str, list[Curve]]] = {name: {} for name in run.recipe.get("regimes", {})}
+    for key, metrics in run.training.items():
+        if key.startswith("tune/"):
+            _, regime, model, _ = key.split("/")
+            regimes.setdefault(regime, {}).setdefault(model, []).append(_curve(metrics, "loss"))
+    return [
+        _curves(f"loss-tune-{name}", f"Tuning: {name}", LOSS_UNIT, curves) for name, curves in regimes.items() if curves
+    ]
+
+
+def perplexity(run: Run) -> list[Figure]:
+    """Held-out perplexity during continued pre-training, on the papers and on general text."""
+    metrics = run.training.get("train/pretrain")
+    if metrics is None or not metrics.heldout:
+        return []
+    curves = {name: [metrics.heldout_curve(name, "perplexity")] for name in metrics.heldout_names}
+    return [_curves("perplexity", "Held-out perplexity while reading the papers", "perplexity", curves)]
+
+
+def coverage(run: Run) -> list[Figure]:
+    """Share of the corpus's distinct tokens seen at least once."""
+    metrics = run.training.get("train/pretrain")
+    curve = _curve(metrics, "coverage", scale=100) if metrics else []
+    return (
+        [_curves("coverage", "Share of the corpus seen", "tokens seen at least once, %", {"seen": [curve]})]
+        if curve
+        else []
+    )
+
+
+def forgetting(run: Run) -> list[str]:
+    """What continued pre-training did to each held-out set, one sentence each."""
+    metrics = run.training.get("train/pretrain")
+    texts = {"corpus": "held-out papers", "general": "held-out general text"}
+    sentences = []
+    for name in metrics.heldout_names if metrics else ():
+        measured = metrics.heldout_curve(name, "perplexity") if metrics else []
+        if len(measured) > 1:
+            first, last = measured[0][1], measured[-1][1]
+            direction = "fell" if last < first else "rose"
+            change = percent(abs(last / first - 1))
+            sentences.append(
+                f"On {texts.get(name, name)} the perplexity {direction} from {first:.2f} to {last:.2f}, by {change}."
+            )
+    return sentences
+
+
+def _curve(metrics: Metrics, key: str, scale: float = 1) -> Curve:
+    return [(float(one["step"]), scale * one[key]) for one in metrics.steps if one.get(key) is not None]
+
+
+def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) -> Figure:
+    """One panel; each label may hold several curves (seeds), drawn alike."""
+    shown = {label: [thinned(curve) for curve in group if curve] for label, group in curves.items() if any(group)}
+
+    def plot(axes: Axes) -> None:
+        for label, group in shown.items():
+            measured = name == "perplexity" or label.startswith("held-out")
+            for i, curve in enumerate(group):
+                x, y = zip(*curve, strict=True)
+                marker = "o" if measured else None
+                axes.plot(x, y, color=_colour(label), label=label if i == 0 else None, marker=marker, markersize=3)
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel(unit)
+        if len(shown) > 1:
+            legend(axes)
+
+    columns = [Column("curve", "Curve"), Column("step", "Step", count), Column("value", unit.capitalize(), decimal)]
+    data = [
+        Row({"curve": f"{label}, run {i + 1}" if len(group) > 1 else label, "step": x, "value": y})
+        for label, group in shown.items()
+        for i, curve in enumerate(group)
+        for x, y in curve
+    ]
+    ends = [f"{label} from {group[0][0][1]:.2f} to {group[0][-1][1]:.2f}" for label, group in shown.items()]
+    note = f"Curves of more than {POINTS} steps are shown as means of {POINTS} equal stretches."
+    return figure(name, title, plot, alt=f"{title}, {unit}: {', '.join(ends)}", columns=columns, rows=data, note=note)
+
+
+def _colour(label: str) -> str:
+    known = {"base": BASE, "training": BASE, "adapted": ADAPTED, "corpus": ADAPTED, "seen": ADAPTED, "general": GENERAL}
+    return known.get(label.removeprefix("held-out "), MUTED)
+
+
+def funnel(corpus: Corpus) -> Figure | None:
+    """What became of the papers: all that came in, what was dropped for each reason, what was kept."""
+    total, kept = corpus.totals.get("in", 0), corpus.totals.get("kept", 0)
+    if not total:
+        return None
+    dropped = sorted(corpus.totals.get("dropped", {}).items(), key=lambda item: (-item[1], item[0]))
+    bars = [("in", total), *((reason.replace("_", " "), number) for reason, number in dropped), ("kept", kept)]
+
+    def plot(axes: Axes) -> None:
+        left = total
+        for place, (label, number) in enumerate(bars):
+            outcome = label in ("in", "kept")
+            start = 0 if outcome else left - number
+            left -= 0 if outcome else number
+            axes.barh(
+                place,
+                number,
+                left=start,
+                height=0.6,
+                color={"in": BASE, "kept": ADAPTED}.get(label, MUTED),
+                linewidth=0,
+            )
+            axes.text(start + number + 0.01 * total, place, count(number), va="center", color=INK)
+        axes.set_yticks(range(len(bars)), [label for label, _ in bars])
+        axes.invert_yaxis()
+        axes.set_xlim(0, total * 1.12)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("papers")
+
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count(number)}" for reason, number in dropped)
+    return figure(
+        f"funnel-{corpus.name}",
+        f"{corpus.name.capitalize()}: what came in, and why papers fell out",
+        plot,
+        alt=f"{count(total)} papers in, {count(kept)} kept; dropped: {reasons or 'none'}",
+        columns=[Column("step", "Step"), Column("papers", "Papers", count), Column("share", "Of all", percent)],
+        rows=[Row({"step": label, "papers": number, "share": number / total}) for label, number in bars],
+        height_in=0.8 + 0.32 * len(bars),
+    )

@@ -1,0 +1,177 @@
+"""The figures of the results: differences with intervals, data efficiency, reliability."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pmc_llama.qa.stats import ReliabilityBin, reliability_table
+from pmc_llama.report.layout import Column, Row
+from pmc_llama.report.predictions import Cell
+from pmc_llama.report.svg import ADAPTED, BASE, INK, LOSS, MUTED, PAPER, RULE, Figure, figure, legend
+from pmc_llama.report.text import count, p_value, percent, plural, points, signed_interval
+from pmc_llama.report.verdict import finding
+from pmc_llama.report.views import MODELS, Results, mean_accuracy
+
+COLOURS = {"base": BASE, "adapted": ADAPTED}
+FINDINGS = {"gain": ADAPTED, "loss": LOSS, "none": MUTED}
+BINS = 10
+"""Bins of the reliability plots; the ECE in the tables has 15, these fewer ones are there to be seen."""
+
+
+def forest(results: Results) -> list[Figure]:
+    """The seed-mean difference of every regime and task with its interval; single seeds as small marks."""
+    rows = results["summary"]
+    if not rows:
+        return []
+
+    def plot(axes: Axes) -> None:
+        for place, row in enumerate(rows):
+            colour = FINDINGS[finding(row)]
+            axes.plot([100 * end for end in row["ci95"]], [place, place], color=colour, linewidth=2)
+            fill = PAPER if finding(row) == "none" else colour
+            axes.plot(100 * row["delta_mean"], place, "o", color=colour, markerfacecolor=fill)
+            seeds = [100 * one["delta"] for one in results["comparisons"] if _same_cell(one, row)]
+            axes.plot(seeds, [place + 0.32] * len(seeds), "|", color=MUTED, markersize=5)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(rows)), [f"{row['regime']} · {row['task']}" for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("adapted − base, percentage points")
+
+    columns = [
+        Column("regime", "Regime"),
+        Column("task", "Task"),
+        Column("seeds", "Seeds", count),
+        Column("delta_mean", "Difference", points),
+        Column("ci95", "95 % interval", signed_interval),
+        Column("delta_sd", "SD over seeds", points_without_sign),
+        Column("holm_p", "Holm p", p_value),
+    ]
+    shown = [finding(row) for row in rows]
+    alt = (
+        f"{plural(len(rows), 'difference')} between adapted and base: {shown.count('gain')} gains shown, "
+        f"{shown.count('loss')} losses shown, {shown.count('none')} not shown"
+    )
+    data = [Row(row, "", {"regime": row["regime"], "task": row["task"]}) for row in rows]
+    return [
+        figure(
+            "forest",
+            "Adapted less base",
+            plot,
+            alt=alt,
+            columns=columns,
+            rows=data,
+            note="Line: 95 % interval. Filled: shown after Holm's correction. Small marks beneath: single seeds.",
+            height_in=0.8 + 0.3 * len(rows),
+        )
+    ]
+
+
+def points_without_sign(difference: float) -> str:
+    """A size in points: '1.8'."""
+    return points(difference).lstrip("+")
+
+
+def _same_cell(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return (one["regime"], one["task"]) == (other["regime"], other["task"])
+
+
+def data_efficiency(results: Results, recipe: dict[str, Any]) -> list[Figure]:
+    """Accuracy against the share of the training questions, one panel a tuned task; needs two shares or more."""
+    groups: dict[tuple[str, tuple[str, ...]], dict[float, str]] = {}
+    for name, section in recipe.get("regimes", {}).items():
+        if section.get("tasks"):
+            groups.setdefault((section["kind"], tuple(section["tasks"])), {})[section.get("fraction", 1.0)] = name
+    figures = []
+    for (kind, tuned), regimes in groups.items():
+        for task in tuned:
+            of = {row["regime"]: row for row in results["summary"] if row["task"] == task}
+            found = [(share, of[name]) for share, name in sorted(regimes.items()) if name in of]
+            if len(found) > 1:
+                figures.append(_efficiency(f"efficiency-{kind}-{task}", task, found))
+    return figures
+
+
+def _efficiency(name: str, task: str, found: list[tuple[float, dict[str, Any]]]) -> Figure:
+    shares = [100 * share for share, _ in found]
+
+    def plot(axes: Axes) -> None:
+        for model in MODELS:
+            low, high = ([100 * row[f"{model}_ci95"][end] for _, row in found] for end in (0, 1))
+            axes.fill_between(shares, low, high, color=COLOURS[model], alpha=0.15, linewidth=0)
+            means = [100 * row[f"{model}_mean"] for _, row in found]
+            axes.plot(shares, means, "o-", color=COLOURS[model], label=model, markersize=4)
+        axes.set_xscale("log")
+        axes.set_xticks(shares, [f"{share:g}" for share in shares])
+        axes.minorticks_off()
+        axes.set_xlabel("share of the training questions, % (log scale)")
+        axes.set_ylabel("accuracy, %")
+        legend(axes)
+
+    columns = [Column("share", "Training questions", percent)]
+    columns += [Column(model, model.capitalize(), percent, "95 % interval") for model in MODELS]
+    data = [
+        Row({"share": share} | {model: mean_accuracy(row, model) for model in MODELS}, "", {"regime": row["regime"]})
+        for share, row in found
+    ]
+    ends = [
+        f"{model} from {percent(found[0][1][f'{model}_mean'])} to {percent(found[-1][1][f'{model}_mean'])}"
+        for model in MODELS
+    ]
+    span = f"{percent(found[0][0])} to {percent(found[-1][0])}"
+    alt = f"Accuracy on {task} with {span} of the training questions: {', '.join(ends)}"
+    return figure(name, f"{task}: fewer training questions", plot, alt=alt, columns=columns, rows=data)
+
+
+def reliability(found: Iterable[Cell], regime: str | None) -> list[Figure]:
+    """Accuracy against confidence for one regime, a panel a task, seeds pooled."""
+    tasks: dict[str, dict[str, list[Cell]]] = {}
+    for cell in found:
+        if cell.regime == regime:
+            tasks.setdefault(cell.task, {}).setdefault(cell.model, []).append(cell)
+    binned = {task: {model: _bins(seeds) for model, seeds in models.items()} for task, models in tasks.items()}
+    return [_reliability(task, models) for task, models in binned.items() if all(models.values())]
+
+
+def _bins(seeds: list[Cell]) -> list[ReliabilityBin]:
+    confidence = np.concatenate([cell.confidence for cell in seeds])
+    correct = np.concatenate([cell.correct for cell in seeds])
+    answered = ~np.isnan(confidence)
+    return reliability_table(confidence[answered], correct[answered], bins=BINS)
+
+
+def _reliability(task: str, models: dict[str, list[ReliabilityBin]]) -> Figure:
+    def plot(axes: Axes) -> None:
+        axes.plot([0, 100], [0, 100], color=RULE, linewidth=1.2)
+        for model, bins in models.items():
+            x, y = [100 * one.confidence for one in bins], [100 * one.accuracy for one in bins]
+            sizes = [8 + 60 * one.n / max(one.n for one in bins) for one in bins]
+            axes.plot(x, y, color=COLOURS[model], linewidth=1, alpha=0.6)
+            axes.scatter(x, y, s=sizes, color=COLOURS[model], linewidths=0, label=model, clip_on=False, zorder=3)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 100)
+        axes.set_xlabel("probability of the chosen option, %")
+        axes.set_ylabel("right, %")
+        legend(axes)
+
+    columns = [
+        Column("model", "Model"),
+        Column("low", "Probability over", percent),
+        Column("n", "Answers", count),
+        Column("confidence", "Mean probability", percent),
+        Column("accuracy", "Right", percent),
+    ]
+    data = [
+        Row({"model": model, "low": one.low, "n": one.n, "confidence": one.confidence, "accuracy": one.accuracy})
+        for model, bins in models.items()
+        for one in bins
+    ]
+    alt = f"Share of right answers on {task} against the probability of the chosen option; on the diagonal they agree"
+    note = (
+        f"{BINS} bins of equal width, empty ones left out; the area of a point is its number of answers; seeds pooled."
+    )
+    name = f"reliability-{task}"
+    return figure(name, f"{task}: probability and truth", plot, alt=alt, columns=columns, rows=data, note=note)

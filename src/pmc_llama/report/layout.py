@@ -1,0 +1,107 @@
+"""A table as the report shows it, once as data and then alike in HTML, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pmc_llama.files import write_text
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value: as computed (`raw`), as people read it (`text`), smaller lines beneath (`detail`), colour (`tone`)."""
+
+    raw: Any
+    text: str
+    detail: str = ""
+    tone: str = ""
+
+
+EMPTY = Value(None, "–")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. With `show`, which turns a raw value into text, it holds numbers: aligned right, sorted by value."""
+
+    key: str
+    label: str
+    show: Callable[[Any], str] | None = None
+    detail: str = ""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it holds numbers."""
+        return self.show is not None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: raw values or Values by column. `kind` styles it, `key` names what it is about for scripts."""
+
+    values: Mapping[str, Any]
+    kind: str = ""
+    key: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named table with a caption and, under it, a note on how to read it."""
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    note: str = ""
+    sortable: bool = False
+
+    def value(self, row: Row, column: Column) -> Value:
+        """What stands in one place of the table."""
+        found = row.values.get(column.key)
+        if found is None:
+            return EMPTY
+        if isinstance(found, Value):
+            return found
+        return Value(found, column.show(found) if column.show else str(found))
+
+    @property
+    def lines(self) -> list[tuple[Row, int]]:
+        """Each row with how many rows its first cell stands for: equal neighbours are joined, the covered ones have 0.
+
+        A sortable table joins none, because its rows move.
+        """
+        first = self.columns[0].key
+        spans = [1] * len(self.rows)
+        for i in reversed(range(len(self.rows) - 1)):
+            if not self.sortable and self.rows[i].values.get(first) == self.rows[i + 1].values.get(first):
+                spans[i], spans[i + 1] = spans[i + 1] + 1, 0
+        return list(zip(self.rows, spans, strict=True))
+
+    def markdown(self) -> str:
+        """The table in GitHub's Markdown."""
+        head = [" ".join(filter(None, (column.label, column.detail))) for column in self.columns]
+        rule = ["---:" if column.numeric else "---" for column in self.columns]
+        body = [[_markdown_text(self.value(row, column)) for column in self.columns] for row in self.rows]
+        lines = ["| " + " | ".join(cells) + " |" for cells in [head, rule, *body]]
+        return f"**{self.caption}**\n\n" + "\n".join(lines) + (f"\n\n{self.note}" if self.note else "") + "\n"
+
+    def csv(self) -> str:
+        """The table as CSV with raw values (shares, not percent) and the columns' keys as header."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([column.key for column in self.columns])
+        writer.writerows([[self.value(row, column).raw for column in self.columns] for row in self.rows])
+        return out.getvalue()
+
+    def write(self, folder: Path) -> None:
+        """Write `<name>.md` and `<name>.csv`."""
+        write_text(folder / f"{self.name}.md", self.markdown())
+        write_text(folder / f"{self.name}.csv", self.csv())
+
+
+def _markdown_text(value: Value) -> str:
+    detail = value.detail.replace("\n", "; ")
+    return (f"{value.text} ({detail})" if detail else value.text).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,120 @@
+"""Read `predictions.parquet` and give, for each cell of the experiment, its answers as arrays."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pmc_llama.errors import InputError
+from pmc_llama.qa.stats import probabilities
+
+COLUMNS = (
+    "model",
+    "regime",
+    "seed",
+    "task",
+    "protocol",
+    "question_id",
+    "option_logprobs",
+    "chosen",
+    "gold",
+    "parsed",
+    "truncated",
+    "tie",
+)
+MODELS = ("base", "adapted")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The answers of one model, regime and seed to one task's questions, sorted by question id."""
+
+    model: str
+    regime: str
+    seed: int
+    task: str
+    protocol: str
+    question_ids: list[str]
+    gold: NDArray[np.int64]  # [N]
+    chosen: NDArray[np.int64]  # [N], -1 = unparsed
+    confidence: NDArray[np.float64]  # [N], probability of the chosen option; NaN where there is none
+    brier: NDArray[
+        np.float64
+    ]  # [N], squared distance of the probabilities from the gold option; NaN where there is none
+    options: NDArray[np.int64]  # [N], how many options each question has
+    truncated: int
+    ties: int
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Which answers are right [N]; an unparsed one is wrong."""
+        return np.asarray(self.chosen == self.gold)
+
+
+def read_predictions(path: Path) -> pl.DataFrame:
+    """The predictions as a table, checked.
+
+    Raises InputError for missing columns, questions answered twice, or models other than base and adapted.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: evaluate the models before reporting on them") from None
+    except pl.exceptions.ComputeError as error:
+        raise InputError(f"{path} is not a Parquet file: {error}") from None
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    if missing:
+        raise InputError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(frame.columns)}")
+    strange = frame.filter(~pl.col("model").is_in(MODELS))
+    if len(strange):
+        raise InputError(f"{path}: model is {strange['model'][0]!r}, expected `base` or `adapted`")
+    key = ["model", "regime", "seed", "task", "question_id"]
+    repeated = frame.filter(pl.struct(key).is_duplicated())
+    if len(repeated):
+        raise InputError(f"{path}: answered twice: {repeated.select(key).row(0, named=True)}")
+    options = pl.col("option_logprobs").list.len()
+    scored = frame.filter(options > 0)
+    beyond = scored.filter((pl.col("gold") >= options) | (pl.col("chosen") >= options) | (pl.col("gold") < 0))
+    if len(beyond):
+        raise InputError(f"{path}: gold or chosen is none of the options: {beyond.row(0, named=True)}")
+    return frame
+
+
+def cells(frame: pl.DataFrame) -> Iterator[Cell]:
+    """The cells of the experiment: regimes and tasks as they first appear, then by seed, base before adapted."""
+    in_order = frame.with_columns(
+        pl.col("regime").cast(pl.Enum(frame["regime"].unique(maintain_order=True))),
+        pl.col("task").cast(pl.Enum(frame["task"].unique(maintain_order=True))),
+        pl.col("model").cast(pl.Enum(MODELS)),
+    ).sort("regime", "task", "seed", "model", "question_id")
+    for group in in_order.partition_by("regime", "task", "seed", "model", maintain_order=True):
+        yield _cell(group)
+
+
+def _cell(group: pl.DataFrame) -> Cell:
+    gold, chosen = group["gold"].to_numpy().astype(np.int64), group["chosen"].to_numpy().astype(np.int64)
+    confidence, brier = np.full(len(group), np.nan), np.full(len(group), np.nan)
+    for i, logprobs in enumerate(group["option_logprobs"].to_list()):
+        if logprobs and chosen[i] >= 0:
+            shares = probabilities(logprobs)
+            confidence[i] = shares[chosen[i]]
+            brier[i] = np.square(shares - np.eye(len(shares))[gold[i]]).sum()
+    first = group.row(0, named=True)
+    return Cell(
+        model=first["model"],
+        regime=first["regime"],
+        seed=first["seed"],
+        task=first["task"],
+        protocol=first["protocol"],
+        question_ids=group["question_id"].to_list(),
+        gold=gold,
+        chosen=chosen,
+        confidence=confidence,
+        brier=brier,
+        options=group["option_logprobs"].list.len().to_numpy().astype(np.int64),
+        truncated=int(group["truncated"].sum()),
+        ties=int(group["tie"].sum()),
+    )

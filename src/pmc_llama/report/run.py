@@ -1,0 +1,135 @@
+"""What a run directory holds, read as far as it is there: a missing part is empty, never an error."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import yaml
+
+from pmc_llama.files import read_json
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One training run's `metrics.jsonl`: its optimizer steps, and its held-out measurements."""
+
+    steps: list[dict[str, Any]]
+    heldout: list[dict[str, Any]]
+
+    @property
+    def heldout_names(self) -> list[str]:
+        """The held-out sets measured, in the order in which they first appear."""
+        return list(dict.fromkeys(name for record in self.heldout for name in record["heldout"]))
+
+    def heldout_curve(self, name: str, key: str) -> list[tuple[float, float]]:
+        """(step, `loss` or `perplexity`) on one held-out set."""
+        return [(float(one["step"]), one["heldout"][name][key]) for one in self.heldout if name in one["heldout"]]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One corpus: its totals, its papers' licences and years, and its token store."""
+
+    name: str
+    totals: dict[str, Any]
+    licenses: list[tuple[str, int]] = field(default_factory=list)
+    years: tuple[int, int] | None = None
+    store: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory."""
+
+    path: Path
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe as plain values."""
+        file = self.path / "recipe.yaml"
+        return yaml.safe_load(file.read_text()) or {} if file.is_file() else {}
+
+    @cached_property
+    def recipe_text(self) -> str:
+        """The resolved recipe as it was written."""
+        file = self.path / "recipe.yaml"
+        return file.read_text() if file.is_file() else ""
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware and commit of the run."""
+        return dict(self._json("environment.json"))
+
+    @cached_property
+    def results(self) -> dict[str, list[dict[str, Any]]]:
+        """The value of `results.json`."""
+        empty: dict[str, list[dict[str, Any]]] = {"rows": [], "comparisons": [], "summary": [], "baselines": []}
+        return {**empty, **self._json("results.json")}
+
+    @cached_property
+    def contamination(self) -> dict[str, Any]:
+        """The value of `contamination.json`, from the run directory or its corpus."""
+        return dict(self._json("contamination.json") or self._json("corpus/contamination.json"))
+
+    @cached_property
+    def predictions(self) -> pl.DataFrame | None:
+        """`predictions.parquet`."""
+        return self._parquet("predictions.parquet")
+
+    @cached_property
+    def questions(self) -> pl.DataFrame | None:
+        """`questions.parquet`."""
+        return self._parquet("questions.parquet")
+
+    @cached_property
+    def training(self) -> dict[str, Metrics]:
+        """Metrics by training run: `train/base`, `train/pretrain`, `tune/<regime>/<model>/seed-<s>`."""
+        found = sorted(self.path.glob("train/*/metrics.jsonl")) + sorted(self.path.glob("tune/*/*/*/metrics.jsonl"))
+        return {file.parent.relative_to(self.path).as_posix(): read_metrics(file) for file in found}
+
+    @cached_property
+    def corpora(self) -> list[Corpus]:
+        """The corpora built: `corpus`, and `general` where there is one."""
+        return [self._corpus(name) for name in ("corpus", "general") if (self.path / name / "corpus.json").is_file()]
+
+    def _corpus(self, name: str) -> Corpus:
+        totals = self._json(f"{name}/corpus.json")
+        store = self._json(f"tokens/{name}/store.json")
+        if not list((self.path / name / "parts").glob("*.parquet")):
+            return Corpus(name, totals, store=store)
+        papers = pl.scan_parquet(self.path / name / "parts" / "*.parquet")
+        licenses = (
+            papers.group_by(pl.col("license").fill_null("not stated"))
+            .len()
+            .sort(["len", "license"], descending=[True, False])
+            .collect()
+            .rows()
+        )
+        first, last = (
+            papers.select(pl.col("year").min().alias("first"), pl.col("year").max().alias("last")).collect().row(0)
+        )
+        return Corpus(name, totals, licenses, None if first is None else (first, last), store)
+
+    def _json(self, name: str) -> Any:
+        file = self.path / name
+        return read_json(file) if file.is_file() else {}
+
+    def _parquet(self, name: str) -> pl.DataFrame | None:
+        file = self.path / name
+        return pl.read_parquet(file) if file.is_file() else None
+
+
+def read_metrics(path: Path) -> Metrics:
+    """A `metrics.jsonl`; of a step logged twice (by a resumed run) the later record counts; a cut line is left out."""
+    steps: dict[int, dict[str, Any]] = {}
+    heldout: dict[int, dict[str, Any]] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            record = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue
+        (heldout if "heldout" in record else steps)[record["step"]] = record
+    return Metrics([steps[step] for step in sorted(steps)], [heldout[step] for step in sorted(heldout)])

@@ -1,0 +1,170 @@
+"""`predictions.parquet` becomes `results.json`: every accuracy with its interval, every difference with its test."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmc_llama.errors import InputError
+from pmc_llama.files import write_json
+from pmc_llama.qa import stats
+from pmc_llama.report.paired import sign_flip_p
+from pmc_llama.report.predictions import Cell, cells, read_predictions
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def compute_results(predictions: Path, out: Path) -> dict[str, Any]:
+    """Write `results.json` from `predictions.parquet` alone and return its value.
+
+    `rows`: one a model, regime, seed and task. `comparisons`: base against adapted on the same questions, one a regime,
+    task and seed (b = only the base is right, c = only the adapted is; delta = adapted − base; Holm over the tasks of
+    one regime and seed). `summary`: the same over seeds, one a regime and task. `baselines`: what needs no model.
+    Raises InputError for predictions that are incomplete or contradict themselves.
+    """
+    found = list(cells(read_predictions(predictions)))
+    pairs = list(_pairs(found))
+    results = {
+        "rows": [_row(cell) for cell in found],
+        "comparisons": _comparisons(pairs),
+        "summary": _summary(pairs),
+        "baselines": _baselines(found),
+    }
+    write_json(out, results)
+    return results
+
+
+def _row(cell: Cell) -> dict[str, Any]:
+    n, correct = len(cell.gold), int(cell.correct.sum())
+    answered = ~np.isnan(cell.confidence)
+    return {
+        "model": cell.model,
+        "regime": cell.regime,
+        "seed": cell.seed,
+        "task": cell.task,
+        "protocol": cell.protocol,
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n,
+        "ci95": list(stats.wilson(correct, n)),
+        "macro_f1": stats.macro_f1(cell.gold, cell.chosen),
+        "ece": stats.ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
+        "brier": float(np.mean(cell.brier[answered])) if answered.any() else None,
+        "parse_rate": float(np.mean(cell.chosen >= 0)),
+        "truncated": cell.truncated,
+        "ties": cell.ties,
+    }
+
+
+def _pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
+    """Base and adapted answers to the same questions, in the order of the cells."""
+    for _, group in groupby(found, key=lambda cell: (cell.regime, cell.task, cell.seed)):
+        cell = {each.model: each for each in group}
+        if len(cell) < 2:
+            continue
+        base, adapted = cell["base"], cell["adapted"]
+        if base.question_ids != adapted.question_ids or not np.array_equal(base.gold, adapted.gold):
+            where = f"regime {base.regime!r}, task {base.task!r}, seed {base.seed}"
+            raise InputError(
+                f"{where}: base and adapted must answer the same questions with the same gold, but they answered "
+                f"{len(base.question_ids)} and {len(adapted.question_ids)}, or different ones"
+            )
+        yield base, adapted
+
+
+def _comparisons(pairs: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
+    rows = [_comparison(base, adapted) for base, adapted in pairs]
+    return _with_holm(rows, family=("regime", "seed"), p="mcnemar_p")
+
+
+def _comparison(base: Cell, adapted: Cell) -> dict[str, Any]:
+    n = len(base.gold)
+    b = int((base.correct & ~adapted.correct).sum())
+    c = int((~base.correct & adapted.correct).sum())
+    return {
+        "regime": base.regime,
+        "task": base.task,
+        "seed": base.seed,
+        "n": n,
+        "b": b,
+        "c": c,
+        "delta": (c - b) / n,
+        "ci95": list(stats.paired_bootstrap(base.correct, adapted.correct)),
+        "mcnemar_p": stats.mcnemar_exact(b, c),
+    }
+
+
+def _summary(pairs: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
+    seeds_of: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
+    for base, adapted in pairs:
+        seeds_of.setdefault((base.regime, base.task), []).append((base, adapted))
+    return _with_holm([_over_seeds(seeds) for seeds in seeds_of.values()], family=("regime",), p="p")
+
+
+def _over_seeds(pairs: list[tuple[Cell, Cell]]) -> dict[str, Any]:
+    """One regime and task over its seeds; questions are the units, each counting with its mean over seeds."""
+    seeds, first = len(pairs), pairs[0][0]
+    base, adapted = (_right_per_question(list(cells)) for cells in zip(*pairs, strict=True))
+    n = len(base)
+    deltas = [float(right.correct.mean() - left.correct.mean()) for left, right in pairs]
+    return {
+        "regime": first.regime,
+        "task": first.task,
+        "protocol": first.protocol,
+        "seeds": seeds,
+        "n": n,
+        "base_mean": float(base.mean()) / seeds,
+        "base_ci95": list(stats.wilson(round(base.sum() / seeds), n)),
+        "adapted_mean": float(adapted.mean()) / seeds,
+        "adapted_ci95": list(stats.wilson(round(adapted.sum() / seeds), n)),
+        "delta_mean": float((adapted - base).mean()) / seeds,
+        "delta_sd": float(np.std(deltas, ddof=1)) if seeds > 1 else None,
+        "delta_min": min(deltas),
+        "delta_max": max(deltas),
+        "ci95": list(stats.paired_bootstrap(base / seeds, adapted / seeds)),
+        "p": sign_flip_p(adapted - base),
+    }
+
+
+def _right_per_question(seeds: list[Cell]) -> NDArray[np.int64]:
+    """In how many seeds each question was answered right [N]. Raises InputError where seeds saw other questions."""
+    if any(cell.question_ids != seeds[0].question_ids for cell in seeds):
+        raise InputError(f"regime {seeds[0].regime!r}, task {seeds[0].task!r}: the seeds answered different questions")
+    return np.asarray(np.sum([cell.correct for cell in seeds], axis=0), dtype=np.int64)
+
+
+def _with_holm(rows: list[dict[str, Any]], *, family: tuple[str, ...], p: str) -> list[dict[str, Any]]:
+    """Add `holm_p` to each row: its p adjusted for all rows that agree in `family`."""
+    members: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        members.setdefault(tuple(row[name] for name in family), []).append(row)
+    for group in members.values():
+        for row, adjusted in zip(group, stats.holm([row[p] for row in group]), strict=True):
+            row["holm_p"] = adjusted
+    return rows
+
+
+def _baselines(found: list[Cell]) -> list[dict[str, Any]]:
+    """What a constant answer scores on each task: the majority label (known from the gold) and the first option."""
+    gold_of: dict[str, Cell] = {}
+    for cell in found:
+        gold_of.setdefault(cell.task, cell)
+    rows = []
+    for task, cell in gold_of.items():
+        n, counts = len(cell.gold), np.bincount(cell.gold)
+        rows.append(
+            {
+                "task": task,
+                "n": n,
+                "majority": float(counts.max()) / n,
+                "majority_label": LETTERS[int(counts.argmax())],
+                "majority_correct": int(counts.max()),
+                "always_first": float(counts[0]) / n,
+                "always_first_correct": int(counts[0]),
+                "chance": float(np.mean(1 / cell.options)),
+            }
+        )
+    return rows

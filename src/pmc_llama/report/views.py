@@ -1,0 +1,150 @@
+"""`results.json` as the report's tables: the paper's layout, differences, every cell, baselines."""
+
+from typing import Any
+
+from pmc_llama.report.layout import Column, Row, Table, Value
+from pmc_llama.report.text import count, decimal, interval, p_equals, p_value, percent, points, signed_interval
+from pmc_llama.report.verdict import finding
+
+Results = dict[str, list[dict[str, Any]]]
+MODELS = ("base", "adapted")
+PAPER_ORDER = ("medqa", "medmcqa", "pubmedqa")
+PROTOCOLS = {"out_of_domain": "out of domain", "in_domain": "in domain"}
+PAPER_NOTE = (
+    "Accuracy: mean over seeds, beneath it the Wilson 95 % interval over questions. Difference: adapted less base in "
+    "points, beneath it the paired bootstrap 95 % interval and p (exact, paired, all seeds) after Holm's correction "
+    "over the tasks of the regime. In domain: the task's own training questions were tuned on."
+)
+CELLS_NOTE = (
+    "An answer that could not be parsed is wrong. ECE: expected calibration error of the chosen option's probability, "
+    "15 bins of equal width. Truncated: questions too long for the model, which lost their beginning."
+)
+DIFFERENCES_NOTE = (
+    "Exact two-sided McNemar test on the questions that only one of the two models answers right; Holm's correction "
+    "over the tasks of one regime and seed."
+)
+
+
+def paper_table(results: Results, recipe: dict[str, Any]) -> Table:
+    """The paper's layout: a column a task (MedQA one a protocol); base, adapted and difference rows a regime."""
+    place = _paper_columns(results, recipe)
+    columns = [Column("regime", "Regime"), Column("model", "Model")]
+    columns += {column.key: column for column in place.values()}.values()
+    rows: list[Row] = []
+    for regime in dict.fromkeys(row["regime"] for row in results["summary"]):
+        mine = {place[row["task"], row["protocol"]].key: row for row in results["summary"] if row["regime"] == regime}
+        for model in MODELS:
+            accuracies = {column: mean_accuracy(row, model) for column, row in mine.items()}
+            rows.append(Row({"regime": regime, "model": model, **accuracies}, model, {"regime": regime}))
+        differences = {column: _difference(row) for column, row in mine.items()}
+        rows.append(Row({"regime": regime, "model": "difference", **differences}, "difference", {"regime": regime}))
+    rows += _baseline_rows(results, {column.key: task for (task, _), column in place.items()})
+    return Table("paper", "Base against adapted", columns, rows, PAPER_NOTE)
+
+
+def _paper_columns(results: Results, recipe: dict[str, Any]) -> dict[tuple[str, str], Column]:
+    """The column of each (task, protocol), in the paper's order: MedQA, MedMCQA, PubMedQA, then the others.
+
+    As in the paper, only MedQA has a column a protocol; another task has one column for both.
+    """
+    formats = {name: section.get("format") for name, section in recipe.get("tasks", {}).items()}
+    found = list(dict.fromkeys((row["task"], row["protocol"]) for row in results["summary"]))
+
+    def rank(key: tuple[str, str]) -> tuple[int, int]:
+        form = formats.get(key[0])
+        return PAPER_ORDER.index(form) if form in PAPER_ORDER else len(PAPER_ORDER), list(PROTOCOLS).index(key[1])
+
+    columns = {}
+    for task, protocol in sorted(found, key=rank):
+        mine = [PROTOCOLS[other] for name, other in found if name == task]
+        if formats.get(task) == "medqa":
+            columns[task, protocol] = Column(f"{task}/{protocol}", task, percent, PROTOCOLS[protocol])
+        else:
+            columns[task, protocol] = Column(task, task, percent, mine[0] if len(mine) == 1 else "")
+    return columns
+
+
+def mean_accuracy(row: dict[str, Any], model: str) -> Value:
+    """One model's mean accuracy in a summary row, with its interval."""
+    return Value(row[f"{model}_mean"], percent(row[f"{model}_mean"]), interval(row[f"{model}_ci95"]))
+
+
+def _difference(row: dict[str, Any]) -> Value:
+    shown = finding(row)
+    detail = f"{signed_interval(row['ci95'])}\n{p_equals(row['holm_p'])}"
+    return Value(row["delta_mean"], points(row["delta_mean"]), detail, "" if shown == "none" else shown)
+
+
+def _baseline_rows(results: Results, task_of: dict[str, str]) -> list[Row]:
+    of = {row["task"]: row for row in results["baselines"]}
+    rows = []
+    for key, label in (("majority", "majority label"), ("always_first", "always the first option")):
+        shares = {column: _share(of[task], key) for column, task in task_of.items()}
+        rows.append(Row({"regime": "no model", "model": label, **shares}, "baseline"))
+    return rows if task_of else []
+
+
+def _share(row: dict[str, Any], key: str) -> Value:
+    return Value(row[key], percent(row[key]), f"{count(row[f'{key}_correct'])} / {count(row['n'])}")
+
+
+def cells_table(results: Results) -> Table:
+    """Every cell of the experiment: one row a model, regime, seed and task."""
+    columns = [
+        Column("regime", "Regime"),
+        Column("task", "Task"),
+        Column("protocol", "Protocol"),
+        Column("model", "Model"),
+        Column("seed", "Seed", str),
+        Column("correct", "Right", count),
+        Column("n", "Questions", count),
+        Column("accuracy", "Accuracy", percent, "95 % interval"),
+        Column("macro_f1", "Macro-F1", decimal),
+        Column("ece", "ECE", decimal),
+        Column("brier", "Brier", decimal),
+        Column("parse_rate", "Parsed", percent),
+        Column("truncated", "Truncated", count),
+    ]
+    rows = []
+    for row in results["rows"]:
+        accuracy = Value(row["accuracy"], percent(row["accuracy"]), interval(row["ci95"]))
+        values = row | {"protocol": PROTOCOLS[row["protocol"]], "accuracy": accuracy}
+        rows.append(Row(values, row["model"], {name: row[name] for name in ("regime", "task", "model", "seed")}))
+    return Table("cells", "Every measurement", columns, rows, CELLS_NOTE, sortable=True)
+
+
+def differences_table(results: Results) -> Table:
+    """Base against adapted on the same questions: one row a regime, task and seed."""
+    columns = [
+        Column("regime", "Regime"),
+        Column("task", "Task"),
+        Column("seed", "Seed", str),
+        Column("n", "Questions", count),
+        Column("b", "Only base right", count),
+        Column("c", "Only adapted right", count),
+        Column("delta", "Difference", points, "points, 95 % interval"),
+        Column("mcnemar_p", "McNemar p", p_value),
+        Column("holm_p", "Holm p", p_value),
+    ]
+    rows = []
+    for row in results["comparisons"]:
+        values = row | {"delta": Value(row["delta"], points(row["delta"]), signed_interval(row["ci95"]))}
+        rows.append(Row(values, "", {name: row[name] for name in ("regime", "task", "seed")}))
+    return Table("differences", "Differences seed by seed", columns, rows, DIFFERENCES_NOTE, sortable=True)
+
+
+def baselines_table(results: Results) -> Table:
+    """What needs no model: the majority label, always the first option, chance."""
+    columns = [
+        Column("task", "Task"),
+        Column("n", "Questions", count),
+        Column("majority_label", "Majority label"),
+        Column("majority", "Majority", percent),
+        Column("always_first", "Always first", percent),
+        Column("chance", "Chance", percent),
+    ]
+    rows = [
+        Row(row | {key: _share(row, key) for key in ("majority", "always_first")}, "baseline", {"task": row["task"]})
+        for row in results["baselines"]
+    ]
+    return Table("baselines", "What a constant answer scores", columns, rows)

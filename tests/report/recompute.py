@@ -1,0 +1,350 @@
+"""An independent reading of predictions.parquet: every number of the report from first principles, none of our code.
+
+`python tests/report/recompute.py RUN_DIR` compares a run's results.json and report.html with it.
+"""
+
+import json
+import math
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from lxml import html
+
+Z = 1.959963984540054
+
+
+def wilson(k: float, n: int) -> tuple[float, float]:
+    """The two shares p at which k/n lies exactly Z standard errors away, as roots of the quadratic in p."""
+    a, b, c = n + Z * Z, -(2 * k + Z * Z), k * k / n
+    root = math.sqrt(max(0.0, b * b - 4 * a * c))
+    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def mcnemar(b: int, c: int) -> float:
+    """Twice the smaller tail of b + c fair throws, in exact fractions."""
+    tail = sum(Fraction(math.comb(b + c, i), 2 ** (b + c)) for i in range(min(b, c) + 1))
+    return min(1.0, float(2 * tail))
+
+
+def sign_flip(differences: list[int]) -> float:
+    """Two-sided p of the sum when every non-zero difference may change its sign, by counting all sign patterns."""
+    ways = {0: 1}
+    for difference in filter(None, differences):
+        spread: dict[int, int] = defaultdict(int)
+        for total, number in ways.items():
+            spread[total + difference] += number
+            spread[total - difference] += number
+        ways = spread
+    observed = abs(sum(differences))
+    extreme = sum(number for total, number in ways.items() if total >= observed)
+    return min(1.0, float(Fraction(2 * extreme, sum(ways.values()))))
+
+
+def holm(ps: list[float]) -> list[float]:
+    """The smallest level at which step-down testing rejects each hypothesis."""
+    order = sorted(range(len(ps)), key=ps.__getitem__)
+    return [max(min(1.0, (len(ps) - j) * ps[order[j]]) for j in range(order.index(i) + 1)) for i in range(len(ps))]
+
+
+def macro_f1(answers: list[dict[str, Any]]) -> float:
+    """Mean over the labels present in gold or answer of 2tp / (2tp + fp + fn)."""
+    scores = []
+    for label in {one["gold"] for one in answers} | {one["chosen"] for one in answers if one["chosen"] >= 0}:
+        true = sum(one["gold"] == label == one["chosen"] for one in answers)
+        either = sum(one["gold"] == label for one in answers) + sum(one["chosen"] == label for one in answers)
+        scores.append(2 * true / either)
+    return sum(scores) / len(scores)
+
+
+def shares(logprobs: list[float]) -> list[float]:
+    """The options' probabilities."""
+    total = sum(math.exp(one) for one in logprobs)
+    return [math.exp(one) / total for one in logprobs]
+
+
+def ece(answers: list[dict[str, Any]]) -> float:
+    """Distance of accuracy from confidence in 15 equally wide bins, weighted by their answers."""
+    bins = defaultdict(list)
+    parsed = [one for one in answers if one["chosen"] >= 0]
+    for one in parsed:
+        confidence = shares(one["option_logprobs"])[one["chosen"]]
+        bins[math.ceil(confidence * 15)].append((confidence, one["chosen"] == one["gold"]))
+    return sum(abs(sum(p for p, _ in group) - sum(ok for _, ok in group)) for group in bins.values()) / len(parsed)
+
+
+def brier(answers: list[dict[str, Any]]) -> float:
+    """Mean squared distance of the probabilities from the right answer."""
+    parsed = [one for one in answers if one["chosen"] >= 0]
+    distances = [
+        sum((p - (i == one["gold"])) ** 2 for i, p in enumerate(shares(one["option_logprobs"]))) for one in parsed
+    ]
+    return sum(distances) / len(parsed)
+
+
+def bootstrap(differences: list[float], draws: int = 4000) -> tuple[float, float]:
+    """Percentile interval of the mean, questions drawn with replacement; another generator, so equal only roughly."""
+    rng = random.Random(7)
+    means = sorted(sum(rng.choices(differences, k=len(differences))) / len(differences) for _ in range(draws))
+    return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
+
+
+def recompute(predictions: Path) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
+    """The parts of results.json, each by the key of its rows."""
+    cells: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = defaultdict(dict)
+    for one in pq.read_table(predictions).to_pylist():
+        cells[one["regime"], one["task"], one["model"], one["seed"]][one["question_id"]] = one
+    return {
+        "rows": {key: _row(list(answers.values())) for key, answers in cells.items()},
+        "comparisons": _comparisons(cells),
+        "summary": _summary(cells),
+        "baselines": _baselines(cells),
+    }
+
+
+def _row(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    n, correct = len(answers), sum(one["chosen"] == one["gold"] for one in answers)
+    parsed = sum(one["chosen"] >= 0 for one in answers)
+    return {
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n,
+        "ci95": wilson(correct, n),
+        "macro_f1": macro_f1(answers),
+        "ece": ece(answers) if parsed else None,
+        "brier": brier(answers) if parsed else None,
+        "parse_rate": parsed / n,
+        "truncated": sum(one["truncated"] for one in answers),
+    }
+
+
+def _right(answers: dict[str, dict[str, Any]]) -> dict[str, int]:
+    return {key: int(one["chosen"] == one["gold"]) for key, one in answers.items()}
+
+
+def _comparisons(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for regime, task, model, seed in cells:
+        if model == "base":
+            base, adapted = (_right(cells[regime, task, name, seed]) for name in ("base", "adapted"))
+            b = sum(base[key] > adapted[key] for key in base)
+            c = sum(base[key] < adapted[key] for key in base)
+            interval = bootstrap([adapted[key] - base[key] for key in base])
+            n = len(base)
+            row = {"n": n, "b": b, "c": c, "delta": (c - b) / n, "ci95": interval, "mcnemar_p": mcnemar(b, c)}
+            found[regime, task, seed] = row
+    for regime, seed in {(key[0], key[2]) for key in found}:
+        family = [key for key in found if (key[0], key[2]) == (regime, seed)]
+        for key, p in zip(family, holm([found[key]["mcnemar_p"] for key in family]), strict=True):
+            found[key]["holm_p"] = p
+    return found
+
+
+def _summary(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for regime, task in dict.fromkeys(key[:2] for key in cells):
+        seeds = sorted({key[3] for key in cells if key[:2] == (regime, task)})
+        right = {name: [_right(cells[regime, task, name, seed]) for seed in seeds] for name in ("base", "adapted")}
+        questions = list(right["base"][0])
+        means = {name: sum(sum(one.values()) for one in right[name]) / len(seeds) / len(questions) for name in right}
+        differences = [
+            sum(one[key] for one in right["adapted"]) - sum(one[key] for one in right["base"]) for key in questions
+        ]
+        deltas = [sum(a.values()) - sum(b.values()) for a, b in zip(right["adapted"], right["base"], strict=True)]
+        centre = sum(deltas) / len(deltas)
+        spread = sum((one - centre) ** 2 for one in deltas) / (len(deltas) - 1) if len(deltas) > 1 else None
+        found[regime, task] = {
+            "n": len(questions),
+            "seeds": len(seeds),
+            "base_mean": means["base"],
+            "adapted_mean": means["adapted"],
+            "base_ci95": wilson(round(means["base"] * len(questions)), len(questions)),
+            "adapted_ci95": wilson(round(means["adapted"] * len(questions)), len(questions)),
+            "delta_mean": means["adapted"] - means["base"],
+            "delta_sd": None if spread is None else math.sqrt(spread) / len(questions),
+            "ci95": bootstrap([one / len(seeds) for one in differences]),
+            "p": sign_flip(differences),
+        }
+    for regime in {key[0] for key in found}:
+        family = [key for key in found if key[0] == regime]
+        for key, p in zip(family, holm([found[key]["p"] for key in family]), strict=True):
+            found[key]["holm_p"] = p
+    return found
+
+
+def _baselines(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    found = {}
+    for (_, task, _, _), answers in cells.items():
+        gold = [one["gold"] for one in answers.values()]
+        most = max(sorted(set(gold)), key=gold.count)
+        found[task,] = {
+            "n": len(gold),
+            "majority": gold.count(most) / len(gold),
+            "majority_label": "ABCDEFGHIJ"[most],
+            "always_first": gold.count(0) / len(gold),
+            "chance": sum(1 / len(one["option_logprobs"]) for one in answers.values()) / len(gold),
+        }
+    return found
+
+
+KEYS = {
+    "rows": ("regime", "task", "model", "seed"),
+    "comparisons": ("regime", "task", "seed"),
+    "summary": ("regime", "task"),
+    "baselines": ("task",),
+}
+TABLES = {"cells": "rows", "differences": "comparisons", "baselines": "baselines", "forest": "summary"}
+
+
+def bootstrap_tolerance(n: int) -> float:
+    """How far the ends of two bootstraps over n questions may lie apart: a step of 1/n and the luck of the draws."""
+    return 1.5 / n + 0.015
+
+
+def mismatches(run_dir: Path) -> list[str]:
+    """Every number in results.json and report.html that is not the one recomputed from predictions.parquet."""
+    truth = recompute(run_dir / "predictions.parquet")
+    page = html.parse(str(run_dir / "report.html"))
+    return [*_in_results(json.loads((run_dir / "results.json").read_text()), truth), *_in_page(page, truth)]
+
+
+def _in_results(results: dict[str, list[dict[str, Any]]], truth: dict[str, Any]) -> list[str]:
+    keys = {
+        "rows": "regime task model seed",
+        "comparisons": "regime task seed",
+        "summary": "regime task",
+        "baselines": "task",
+    }
+    wrong = []
+    for part, names in keys.items():
+        found = {tuple(row[name] for name in names.split()): row for row in results[part]}
+        if set(found) != set(truth[part]):
+            wrong.append(f"results.json {part}: {sorted(set(found) ^ set(truth[part]))} on one side only")
+        for key in set(found) & set(truth[part]):
+            about = bootstrap_tolerance(truth[part][key]["n"]) if part in ("comparisons", "summary") else 1e-9
+            for name, value in truth[part][key].items():
+                if not _close(found[key][name], value, about if name == "ci95" else 1e-9):
+                    wrong.append(f"results.json {part} {key} {name}: {found[key][name]}, recomputed {value}")
+    return wrong
+
+
+def _close(found: Any, value: Any, tolerance: float) -> bool:
+    if isinstance(value, tuple):
+        return all(_close(one, other, tolerance) for one, other in zip(found, value, strict=True))
+    if value is None or isinstance(value, str):
+        return bool(found == value)
+    return math.isclose(found, value, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def _in_page(page: Any, truth: dict[str, Any]) -> list[str]:
+    """Numbers of the page's tables: the raw value a cell carries, the text it shows, and the intervals beneath."""
+    wrong = []
+    for table, part in TABLES.items():
+        names = KEYS[part]
+        rows = page.xpath(f"//table[@data-table='{table}']/tbody/tr")
+        if len(rows) != len(truth[part]):
+            wrong.append(f"{table}: {len(rows)} rows, recomputed {len(truth[part])}")
+        for row in rows:
+            key = tuple(int(row.get(f"data-{name}")) if name == "seed" else row.get(f"data-{name}") for name in names)
+            for cell in row.xpath("./*[@data-column]"):
+                name = cell.get("data-column")
+                if name in truth[part][key]:
+                    wrong += [f"{table} {key} {name}: {fault}" for fault in _cell_faults(cell, name, truth[part][key])]
+    return wrong + _in_paper_table(page, truth["summary"]) + _in_strip(page, truth["summary"])
+
+
+def _in_paper_table(page: Any, summary: dict[tuple[Any, ...], dict[str, Any]]) -> list[str]:
+    wrong, seen = [], 0
+    fields = {"base": "base_mean", "adapted": "adapted_mean", "difference": "delta_mean"}
+    for kind, name in fields.items():
+        for row in page.xpath(f"//table[@data-table='paper']//tr[contains(concat(' ', @class, ' '), ' {kind} ')]"):
+            for cell in row.xpath("./td[@data-value != '' and contains(@class, 'number')]"):
+                seen += 1
+                true = summary[row.get("data-regime"), cell.get("data-column").split("/")[0]]
+                true = true | {"ci95": true["ci95"] if kind == "difference" else true[f"{kind}_ci95"]}
+                wrong += [f"paper {row.get('data-regime')} {kind}: {fault}" for fault in _cell_faults(cell, name, true)]
+    return wrong if seen == 3 * len(summary) else [*wrong, f"paper: {seen} numbers, expected {3 * len(summary)}"]
+
+
+def _in_strip(page: Any, summary: dict[tuple[Any, ...], dict[str, Any]]) -> list[str]:
+    wrong = []
+    for block in page.xpath("//dl[@class='strip']/div"):
+        true = summary[block.get("data-regime"), block.findtext("dt")]
+        shown = block.text_content()
+        for text in (_percent(true["base_mean"]), _percent(true["adapted_mean"]), _points(true["delta_mean"])):
+            if text not in shown:
+                wrong.append(f"verdict {block.findtext('dt')}: {text!r} is not in {shown!r}")
+    return wrong
+
+
+def _cell_faults(cell: Any, name: str, true: dict[str, Any]) -> list[str]:
+    value, faults = true[name], []
+    text = cell.text or ""
+    if name == "ci95":
+        return (
+            []
+            if _interval_close(text, value, bootstrap_tolerance(true["n"]))
+            else [f"shows {text!r}, recomputed {value}"]
+        )
+    if not _close(_number(cell.get("data-value"), value), value, 1e-9):
+        faults.append(f"carries {cell.get('data-value')}, recomputed {value}")
+    if text != _shown(name, value):
+        faults.append(f"shows {text!r}, should be {_shown(name, value)!r}")
+    detail = cell.findtext("small")
+    if detail and " to " in detail:
+        tolerance = bootstrap_tolerance(true["n"]) if name.startswith("delta") else 0.0005001
+        if not _interval_close(detail.split("\n")[0], true["ci95"], tolerance):
+            faults.append(f"interval {detail!r}, recomputed {true['ci95']}")
+    return faults
+
+
+def _number(text: str, like: Any) -> Any:
+    if text == "":
+        return None
+    return text if isinstance(like, str) else float(text)
+
+
+def _interval_close(text: str, value: tuple[float, float], tolerance: float) -> bool:
+    ends = [float(one.replace("−", "-")) / 100 for one in text.split(" to ")]
+    return all(abs(end - true) <= tolerance for end, true in zip(ends, value, strict=True))
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or "–"
+    for names, show in SHOWN.items():
+        if name in names.split():
+            return show(value)
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _points(difference: float) -> str:
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+SHOWN: dict[str, Callable[[float], str]] = {
+    "accuracy parse_rate majority always_first chance base_mean adapted_mean": _percent,
+    "delta delta_mean": _points,
+    "delta_sd": lambda size: _points(size).lstrip("+"),
+    "macro_f1 ece brier": "{:.3f}".format,
+    "mcnemar_p holm_p": _p,
+}
+
+if __name__ == "__main__":
+    faults = mismatches(Path(sys.argv[1]))
+    print("\n".join(faults) or "every number agrees")
+    sys.exit(bool(faults))

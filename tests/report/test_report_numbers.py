@@ -1,0 +1,84 @@
+"""Every number of results.json and of the page equals the one an independent script finds in predictions.parquet."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmc_llama.errors import InputError
+from pmc_llama.qa.stats import mcnemar_exact
+from pmc_llama.report.page import build_report
+from pmc_llama.report.paired import sign_flip_p
+from pmc_llama.report.tables import compute_results
+from report.fake_run import write_run
+from report.recompute import mismatches, sign_flip
+
+
+def test_every_number_agrees_with_the_independent_script(run_dir: Path) -> None:
+    assert mismatches(run_dir) == []
+
+
+def test_the_independent_script_notices_a_changed_number(run_dir: Path, tmp_path: Path) -> None:
+    page = (run_dir / "report.html").read_text()
+    results = json.loads((run_dir / "results.json").read_text())
+    shown = f'data-value="{results["comparisons"][0]["mcnemar_p"]}"'
+    assert shown in page
+    (tmp_path / "report.html").write_text(page.replace(shown, 'data-value="0.5"'))
+    results["rows"][0]["correct"] += 1
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "predictions.parquet").symlink_to(run_dir / "predictions.parquet")
+    assert len(mismatches(tmp_path)) == 2
+
+
+@given(st.lists(st.integers(-3, 3), max_size=40))
+def test_sign_flip_p_counts_all_sign_patterns(differences: list[int]) -> None:
+    assert sign_flip_p(np.array(differences, dtype=np.int64)) == pytest.approx(sign_flip(differences), rel=1e-9)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_sign_flip_p_of_one_seed_is_mcnemar(b: int, c: int) -> None:
+    differences = np.repeat([-1, 1, 0], [b, c, 5])
+    assert sign_flip_p(differences) == pytest.approx(mcnemar_exact(b, c), rel=1e-9)
+
+
+def test_unparsed_answers_are_wrong_and_lower_the_parse_rate(tmp_path: Path) -> None:
+    run = write_run(tmp_path, n=20, seeds=(0,), training=False, corpora=False)
+    frame = pl.read_parquet(run / "predictions.parquet")
+    silent = frame.with_columns(chosen=pl.when(pl.col("model") == "base").then(-1).otherwise("chosen").cast(pl.Int32))
+    silent.write_parquet(run / "predictions.parquet")
+    rows = compute_results(run / "predictions.parquet", run / "results.json")["rows"]
+    assert {(row["correct"], row["parse_rate"], row["ece"]) for row in rows if row["model"] == "base"} == {
+        (0, 0.0, None)
+    }
+    build_report(run)
+    assert mismatches(run) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: pl.concat([frame, frame[:1]]), "answered twice"),
+        (lambda frame: frame[1:], "must answer the same questions"),
+        (lambda frame: frame.drop("gold"), "lacks the column 'gold'"),
+        (lambda frame: frame.with_columns(model=pl.lit("tuned")), "expected `base` or `adapted`"),
+        (lambda frame: frame.with_columns(gold=pl.when(model="base").then(0).otherwise("gold")), "the same gold"),
+        (lambda frame: frame.with_columns(gold=pl.lit(9)), "none of the options"),
+    ],
+)
+def test_predictions_that_contradict_themselves_are_refused(change, message: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path, n=5, seeds=(0,), training=False, corpora=False)
+    change(pl.read_parquet(run / "predictions.parquet")).write_parquet(run / "predictions.parquet")
+    with pytest.raises(InputError, match=message):
+        compute_results(run / "predictions.parquet", run / "results.json")
+    assert not (run / "results.json").exists()
+
+
+def test_the_same_predictions_give_the_same_bytes(run_dir: Path, tmp_path: Path) -> None:
+    compute_results(run_dir / "predictions.parquet", tmp_path / "results.json")
+    assert (tmp_path / "results.json").read_bytes() == (run_dir / "results.json").read_bytes()
+    before = (run_dir / "report.html").read_bytes()
+    assert build_report(run_dir).read_bytes() == before
