@@ -15,7 +15,7 @@ import numpy as np
 from pmc_llama.corpus.dedup import exact_duplicates
 from pmc_llama.corpus.engine import LocalEngine
 from pmc_llama.corpus.items import Item, find_files, plan_items
-from pmc_llama.corpus.join import read_papers_shard, write_paper_map
+from pmc_llama.corpus.join import read_papers_shard, write_paper_map, write_pmc_ids
 from pmc_llama.corpus.parts import Part, read_keys, write_part
 from pmc_llama.corpus.stage import Job, stage_item, staged_path
 from pmc_llama.errors import InputError
@@ -41,7 +41,7 @@ def build_corpus(section: CorpusSection, data_root: Path, out: Path, *, workers:
     _start(out, work, fingerprint)
     job = Job(section.model_dump_json(), str(work))
     with LocalEngine(workers) as engine:
-        _map_papers(job, papers, engine)
+        _map_ids(job, section, data_root, papers, engine)
         _stage(job, items, engine)
         records = [read_json(job.staged / f"{item.index:05d}.json") for item in items]
         staged = [(item, n) for item, record in zip(items, records, strict=True) for n in range(record["segments"])]
@@ -75,12 +75,18 @@ def _start(out: Path, work: Path, fingerprint: str) -> None:
     write_json(state, fingerprint)
 
 
-def _map_papers(job: Job, papers: list[list[Path]], engine: LocalEngine) -> None:
+def _map_ids(job: Job, section: CorpusSection, data_root: Path, papers: list[list[Path]], engine: LocalEngine) -> None:
+    """Turn what other tables know into maps. Rows without PMC id matter only where years or fields are asked for."""
+    select = section.select
+    all_rows = any(wish is not None for wish in (select.fields, select.min_year, select.max_year))
     for source, paths in enumerate(papers):
         if paths and not job.paper_map(source).exists():
             with _reading("papers", paths, engine):
-                tables = list(engine.map(read_papers_shard, [str(path) for path in paths]))
+                tables = list(engine.map(read_papers_shard, [(str(path), all_rows) for path in paths]))
             write_paper_map(tables, job.paper_map(source))
+        ids = section.sources[source].pmc_ids
+        if ids is not None and not job.pmc_ids(source).exists():
+            write_pmc_ids(str(find_files([ids], data_root, "pmc_ids")[0]), job.pmc_ids(source))
 
 
 def _stage(job: Job, items: list[Item], engine: LocalEngine) -> None:

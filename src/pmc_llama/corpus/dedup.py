@@ -15,12 +15,12 @@ def exact_duplicates(papers: pa.Table, prefer: Sequence[str]) -> tuple[np.ndarra
     """For each row 0 when it stays, else 1 + the position of its reason in the list that comes with it; uint8 [N].
 
     Rows that share a key, directly or through others, are versions of one paper. The version whose `format` stands
-    first in `prefer` survives, among those the first row. The answer depends on the rows and their order only.
+    first in `prefer` survives, among those the newest, then the first row. The answer depends on nothing else.
     """
     count = papers.num_rows
     codes = {name: _codes(papers.column(column)) for name, column in KEYS.items()}
     label = _components(list(codes.values()), count)
-    best = _best_first(papers.column("format").to_pylist(), prefer)  # row numbers, the preferred first
+    best = best_first(papers, prefer)
     survivor = np.full(count, -1, dtype=np.int64)  # component -> row
     survivor[label[best[::-1]]] = best[::-1]  # the last assignment stands, so the most preferred row
     stays = survivor[label] == np.arange(count)
@@ -53,7 +53,8 @@ def _components(codes: list[np.ndarray], count: int) -> np.ndarray:
     return np.asarray(label, dtype=np.int64)
 
 
-def _best_first(formats: list[str], prefer: Sequence[str]) -> np.ndarray:
+def best_first(papers: pa.Table, prefer: Sequence[str]) -> np.ndarray:
+    """Row numbers in the order of preference: format, then newest version, then position; int64 [N]."""
     rank = {name: position for position, name in enumerate(prefer)}
-    ranks = np.array([rank.get(name, len(rank)) for name in formats], dtype=np.int64)
-    return np.argsort(ranks, kind="stable")
+    ranks = np.array([rank.get(name, len(rank)) for name in papers.column("format").to_pylist()], dtype=np.int64)
+    return np.lexsort((-papers.column("version").to_numpy(), ranks))

@@ -1,5 +1,6 @@
 """The paper: one string and typed spans that point into it, whatever format it came from."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -50,7 +51,15 @@ class Paper(msgspec.Struct):
     year: int | None = None
     journal: str | None = None
     license: str | None = None
+    fields: tuple[str, ...] = ()
+    """Fields of study."""
     retracted: bool = False
+    manuscript: bool = False
+    """An author's manuscript, not the publisher's version."""
+    ocr: bool = False
+    """Text recognised from scanned pages."""
+    version: int = 0
+    """Larger is newer, among versions of one paper in one format."""
     invalid_spans: int = 0
     """Spans that pointed outside the text or could not be read; they are left out and counted."""
 
@@ -104,6 +113,12 @@ def parse_doi(value: str | None) -> str | None:
         return None
     doi = DOI_PREFIX.sub("", value.strip()).lower()
     return doi if doi.startswith("10.") and "/" in doi else None
+
+
+def hash64(value: str) -> int:
+    """64 bits of BLAKE2b as a signed integer."""
+    digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 Counts = Counter[str]

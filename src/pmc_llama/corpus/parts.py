@@ -14,7 +14,7 @@ from pmc_llama.files import atomic_path, read_json, sha256_file, write_json
 
 ROW_GROUP_CHARS = 64 * 2**20
 ZSTD_LEVEL = 3
-KEY_COLUMNS = ["pmcid", "corpusid", "format", "doi_hash", "text_hash"]
+KEY_COLUMNS = ["pmcid", "corpusid", "format", "version", "doi_hash", "text_hash"]
 
 
 class Part(msgspec.Struct):

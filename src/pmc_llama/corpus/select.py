@@ -1,56 +1,106 @@
-"""Which papers are kept: PMC id (own or joined), licence, length. Every refusal is a named reason."""
+"""Which papers are kept: PMC id (own or joined), licence, year, field, language, length. Every refusal has a name."""
 
-from pmc_llama.corpus.join import PaperMap
+from collections.abc import Iterator
+
+from pmc_llama.corpus.join import NOTHING, PaperMap, PmcIds
 from pmc_llama.corpus.paper import Paper
+from pmc_llama.errors import PmcLlamaError
 from pmc_llama.recipe.corpus import SelectSection
+
+LANGUAGE_CHARS = 2000
+"""How much of a text tells its language."""
 
 
 def license_key(license_name: str) -> str:
     """A licence in one spelling: "CC BY-NC 4.0", "CCBYNC" and "cc-by-nc" are the same."""
-    letters = "".join(character for character in license_name.lower() if character.isalnum() or character == ".")
-    return letters.rstrip("0123456789.") if letters.startswith("cc") and letters.rstrip(".") != "cc0" else letters
+    letters = "".join(character for character in license_name.lower() if character.isalnum())
+    if letters.startswith("cc0"):
+        return "cc0"
+    return letters.rstrip("0123456789") if letters.startswith("cc") else letters
 
 
 class Selector:
-    """The recipe's selection, with the PMC ids known for one source."""
+    """The recipe's selection, with what other tables know of the papers of one source."""
 
-    def __init__(self, section: SelectSection, papers: PaperMap | None = None) -> None:
+    def __init__(self, section: SelectSection, papers: PaperMap | None = None, pmc_ids: PmcIds | None = None) -> None:
         self._section = section
         self._papers = papers
+        self._pmc_ids = pmc_ids
         self._licenses = None if section.licenses is None else {license_key(name) for name in section.licenses}
 
     @property
     def decides_on_ids(self) -> bool:
-        """Whether ids alone can refuse a paper, so that readers may look at them first."""
-        return self._section.pmcid != "any"
+        """Whether corpusid and PMC id alone can refuse a paper, so that readers may look at them first."""
+        return self._section.pmcid != "any" and self._pmc_ids is None
 
     def refuse_ids(self, corpusid: int | None, pmcid: int | None) -> str | None:
         """The reason to drop a paper with these ids, or None."""
-        if self._section.pmcid == "any":
-            return None
         if pmcid is None and self._papers is not None:
-            pmcid, _ = self._papers.find(corpusid)
-        if self._section.pmcid == "required":
-            return "no_pmcid" if pmcid is None else None
-        return "has_pmcid" if pmcid is not None else None
+            pmcid = self._papers.find(corpusid).pmcid
+        return self._refuse_pmcid(pmcid)
+
+    def _refuse_pmcid(self, pmcid: int | None) -> str | None:
+        if self._section.pmcid == "required" and pmcid is None:
+            return "no_pmcid"
+        return "has_pmcid" if self._section.pmcid == "absent" and pmcid is not None else None
 
     def refuse(self, paper: Paper) -> str | None:
-        """Fill in what the join knows, then the reason to drop the paper, or None."""
-        if self._papers is not None:
-            pmcid, year = self._papers.find(paper.corpusid)
-            paper.pmcid = paper.pmcid if paper.pmcid is not None else pmcid
-            paper.year = paper.year if paper.year is not None else year
-        reason = self.refuse_ids(paper.corpusid, paper.pmcid)
-        if reason is not None:
-            return reason
-        if paper.retracted:
-            return "retracted"
+        """Fill in what the joins know, then the reason to drop the paper, or None."""
+        self._complete(paper)
+        reason = self._refuse_pmcid(paper.pmcid)
+        return reason if reason is not None else next(self._reasons(paper), None)
+
+    def _complete(self, paper: Paper) -> None:
+        known = self._papers.find(paper.corpusid) if self._papers is not None else NOTHING
+        paper.pmcid = paper.pmcid if paper.pmcid is not None else known.pmcid
+        paper.year = paper.year if paper.year is not None else known.year
+        paper.fields = paper.fields or known.fields
+        if paper.pmcid is None and self._pmc_ids is not None:
+            paper.pmcid = self._pmc_ids.find(paper.doi, paper.pmid)
+
+    def _reasons(self, paper: Paper) -> Iterator[str]:
+        section = self._section
+        if paper.retracted and not section.retracted:
+            yield "retracted"
+        if paper.manuscript and not section.manuscripts:
+            yield "manuscript"
+        if paper.ocr and not section.ocr:
+            yield "ocr"
         if self._licenses is not None and license_key(paper.license or "") not in self._licenses:
-            return "license"
-        return "no_text" if not paper.text.strip() else None
+            yield "license"
+        if (section.min_year is not None or section.max_year is not None) and not self._year_fits(paper.year):
+            yield "year"
+        if section.fields is not None and not set(section.fields) & set(paper.fields):
+            yield "field"
+        if not paper.text.strip():
+            yield "no_text"
+
+    def _year_fits(self, year: int | None) -> bool:
+        low, high = self._section.min_year, self._section.max_year
+        return year is not None and (low is None or year >= low) and (high is None or year <= high)
 
     def refuse_text(self, text: str) -> str | None:
         """The reason to drop a cleaned text, or None."""
+        section = self._section
         if not text:
             return "nothing_left"
-        return "too_short" if len(text) < self._section.min_chars else None
+        if len(text) < section.min_chars:
+            return "too_short"
+        if section.max_chars is not None and len(text) > section.max_chars:
+            return "too_long"
+        if section.languages is not None and language(text) not in section.languages:
+            return "language"
+        return None
+
+
+def language(text: str) -> str:
+    """The ISO code of the language of a text by its first characters; `un` when CLD2 cannot tell."""
+    try:
+        import pycld2
+    except ImportError:
+        raise PmcLlamaError("select.languages needs the extra `corpus`: pip install 'pmc-llama[corpus]'") from None
+    try:
+        _, _, found = pycld2.detect(text[:LANGUAGE_CHARS].encode("utf-8", "replace"))
+    except pycld2.error:  # characters that CLD2 does not take
+        return "un"
+    return str(found[0][1])

@@ -15,8 +15,8 @@ import pyarrow as pa
 from pmc_llama.corpus.clean import Cleaner
 from pmc_llama.corpus.engine import count_read_bytes
 from pmc_llama.corpus.items import Item
-from pmc_llama.corpus.join import PaperMap
-from pmc_llama.corpus.paper import Counts, Paper, Skip
+from pmc_llama.corpus.join import PaperMap, PmcIds
+from pmc_llama.corpus.paper import Counts, Paper, Skip, hash64
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options
 from pmc_llama.corpus.readers.sniff import READERS, reader_for
 from pmc_llama.corpus.select import Selector
@@ -43,6 +43,7 @@ PAPER_COLUMNS: list[tuple[str, pa.DataType]] = [
 ]
 KEY_COLUMNS: list[tuple[str, pa.DataType]] = [
     ("format", pa.string()),
+    ("version", pa.int64()),
     ("doi_hash", pa.int64()),
     ("text_hash", pa.int64()),
 ]
@@ -64,8 +65,12 @@ class Job(msgspec.Struct, frozen=True):
         return Path(self.work) / "staged"
 
     def paper_map(self, source: int) -> Path:
-        """The map of PMC ids of one source."""
+        """What `papers` shards know of the papers of one source."""
         return Path(self.work) / f"papers-{source}.npy"
+
+    def pmc_ids(self, source: int) -> Path:
+        """PMC ids by DOI and PMID for one source."""
+        return Path(self.work) / f"pmc-ids-{source}.npz"
 
 
 class Context:
@@ -74,7 +79,11 @@ class Context:
     def __init__(self, job: Job, source: int) -> None:
         section = CorpusSection.model_validate_json(job.section_json)
         self.source = section.sources[source]
-        self.selector = Selector(section.select, PaperMap(job.paper_map(source)) if self.source.papers else None)
+        self.selector = Selector(
+            section.select,
+            PaperMap(job.paper_map(source)) if self.source.papers else None,
+            PmcIds(job.pmc_ids(source)) if self.source.pmc_ids else None,
+        )
         self.cleaner = Cleaner(section.clean)
         quick = self.selector.refuse_ids if self.selector.decides_on_ids else None
         self.options = Options(self.source.name, self.cleaner.kinds, quick, self.source.split_on)
@@ -226,12 +235,7 @@ def _row(paper: Paper, text: str, source: str, reader_name: str) -> dict[str, An
         "source": source,
         "text": text,
         "format": reader_name,
-        "doi_hash": _hash(paper.doi) if paper.doi else None,
-        "text_hash": _hash(folded),
+        "version": paper.version,
+        "doi_hash": hash64(paper.doi) if paper.doi else None,
+        "text_hash": hash64(folded),
     }
-
-
-def _hash(value: str) -> int:
-    """64 bits of BLAKE2b as a signed integer."""
-    digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)

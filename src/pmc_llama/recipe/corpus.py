@@ -3,11 +3,21 @@
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pmc_llama.recipe.base import Section
 
-SourceFormat = Literal["auto", "s2orc_v1", "jats", "text", "jsonl", "parquet"]
+SourceFormat = Literal[
+    "auto", "s2orc_v1", "s2orc_v2", "s2orc_legacy", "jats", "bioc", "text", "jsonl", "parquet"
+]  # fmt: skip
+
+FIELDS_OF_STUDY = (
+    *("Agricultural and Food Sciences", "Art", "Biology", "Business", "Chemistry", "Computer Science", "Economics"),
+    *("Education", "Engineering", "Environmental Science", "Geography", "Geology", "History", "Law", "Linguistics"),
+    *("Materials Science", "Mathematics", "Medicine", "Philosophy", "Physics", "Political Science", "Psychology"),
+    "Sociology",
+)
+"""Fields of study of Semantic Scholar."""
 
 
 class SourceSection(Section):
@@ -17,7 +27,9 @@ class SourceSection(Section):
     format: SourceFormat = "auto"
     paths: list[str] = Field(min_length=1)
     papers: list[str] = []
-    """`papers` shards of the S2 Datasets API, to find a PMC id by corpusid where the record itself has none."""
+    """`papers` shards of the S2 Datasets API: PMC id, year and fields of study by corpusid."""
+    pmc_ids: str | None = None
+    """NCBI's `PMC-ids.csv.gz`: PMC id by DOI or PMID."""
     split_on: str | None = None
     """For `text`: a regular expression; a line that it matches whole starts a document (None: a file is one)."""
 
@@ -36,22 +48,85 @@ class SelectSection(Section):
 
     pmcid: Literal["required", "absent", "any"] = "required"
     licenses: list[str] | None = None
+    """Allowed licences in any spelling, without version: `CC BY`, `CC0`; one of unknown licence is not kept."""
+    retracted: bool = False
+    """Whether papers that a file list or PMC's metadata marks as retracted are kept."""
+    manuscripts: bool = True
+    """Whether authors' manuscripts are kept."""
+    ocr: bool = True
+    """Whether texts recognised from scanned pages are kept."""
+    min_year: int | None = None
+    max_year: int | None = None
+    """With either limit, a paper of unknown year is not kept."""
+    fields: list[str] | None = None
+    """Fields of study of Semantic Scholar (`Medicine`, `Biology` …); a paper is kept when it has one of them."""
+    languages: list[str] | None = None
+    """ISO codes (`en`); told from the text by CLD2, which the extra `corpus` installs."""
     min_chars: int = Field(default=0, ge=0)
+    max_chars: int | None = Field(default=None, ge=1)
+
+    @field_validator("fields")
+    @classmethod
+    def _fields_are_known(cls, value: list[str] | None) -> list[str] | None:
+        for name in value or []:
+            if name not in FIELDS_OF_STUDY:
+                raise ValueError(f"{name!r} is no field of study; known: {', '.join(FIELDS_OF_STUDY)}")
+        return value
 
 
 class CleanSection(Section):
-    """How a paper becomes text. `raw` is the whole text as PMC-LLaMA took it; `clean` is our profile."""
+    """How a paper becomes text.
 
-    profile: Literal["raw", "clean"] = "clean"
+    `raw` is the whole text, as PMC-LLaMA took it; `clean` is our profile; `meditron` and `pes2o` follow the rules of
+    those corpora.
+    """
+
+    profile: Literal["raw", "clean", "meditron", "pes2o"] = "clean"
     citations: Literal["drop", "keep", "tag"] = "drop"
+    """For `clean`."""
+    off: list[str] = []
+    """Rules of the profile that are left out, by the names that the ledger counts them under."""
+    boilerplate: int | None = Field(default=None, ge=2)
+    """Remove lines that stand in at least so many papers, word for word (None: keep them)."""
+
+    @model_validator(mode="after")
+    def _off_is_known(self) -> "CleanSection":
+        known = RULES[self.profile]
+        for name in self.off:
+            if name not in known:
+                raise ValueError(f"off: profile {self.profile!r} has no rule {name!r}; its rules: {', '.join(known)}")
+        return self
+
+
+RULES: dict[str, list[str]] = {
+    "raw": [],
+    "clean": ["back_matter", "citations", "rejoin", "characters", "empty_headers"],
+    "meditron": ["mentions", "characters", "empty_headers"],
+    "pes2o": ["rejoin", "characters", "empty_headers"],
+}
+"""The switchable rules of each profile, in their order."""
+
+
+class NearSection(Section):
+    """Near-duplicates by MinHash: `bands` x `rows` hashes over word shingles, verified by estimated similarity.
+
+    The defaults find a copy of which one word in ten was changed (Jaccard similarity about 0.57) with probability 0.97.
+    """
+
+    bands: int = Field(default=32, ge=1)
+    rows: int = Field(default=4, ge=1)
+    shingle_words: int = Field(default=3, ge=1)
+    similarity: float = Field(default=0.45, gt=0, le=1)
+    """Estimated Jaccard similarity from which two papers are versions of one."""
 
 
 class DedupSection(Section):
-    """Duplicates: exact by PMC id, DOI and text hash."""
+    """Duplicates: exact by PMC id, corpus id, DOI and text hash; then near ones."""
 
     exact: bool = True
-    prefer: list[str] = ["jats", "s2orc_v1"]
-    """Formats in the order in which versions of one paper are preferred; the smallest item and row wins within one."""
+    prefer: list[str] = ["jats", "bioc", "s2orc_v2", "s2orc_v1", "s2orc_legacy"]
+    """Formats in the order in which versions of a paper are preferred; within one the newest, then the first, wins."""
+    near: NearSection | None = None
 
 
 class CorpusSection(Section):
@@ -61,6 +136,9 @@ class CorpusSection(Section):
     select: SelectSection = SelectSection()
     clean: CleanSection = CleanSection()
     dedup: DedupSection = DedupSection()
+    engine: Literal["local", "ray"] = "local"
+    """Where the work runs: processes of this machine, or an existing Ray cluster (the extra `ray`)."""
+    ray_address: str = "auto"
 
     @field_validator("sources")
     @classmethod

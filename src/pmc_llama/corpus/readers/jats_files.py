@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pmc_llama.corpus.paper import Paper, Skip, parse_number, parse_pmcid
+import msgspec
+
+from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, MAX_RECORD_BYTES, Block, Options
 from pmc_llama.corpus.readers.jats import read_article
 from pmc_llama.corpus.storage import InputFile
@@ -18,12 +20,34 @@ SUFFIXES = (".xml", ".nxml")
 
 
 class Listed(NamedTuple):
-    """What a file list says of one article."""
+    """What a file list, or PMC's JSON metadata, says of one article."""
 
     pmcid: int | None
     pmid: int | None
     license: str | None
     retracted: bool
+    version: int
+    doi: str | None = None
+    manuscript: bool = False
+    ocr: bool = False
+
+
+class _Metadata(msgspec.Struct):
+    """The JSON beside each article in the bucket `pmc-oa-opendata`."""
+
+    pmcid: str | None = None
+    version: int | str | None = None
+    pmid: int | str | None = None
+    doi: str | None = None
+    license_code: str | None = None
+    is_retracted: bool | None = None
+    is_manuscript: bool | None = None
+    is_historical_ocr: bool | None = None
+
+
+_metadata_decoder = msgspec.json.Decoder(_Metadata, strict=False)
+NEW_LAYOUT = 10**9
+"""Added to version numbers of the layout of 2026, which is newer than any dated bulk package."""
 
 
 class JatsReader:
@@ -32,9 +56,9 @@ class JatsReader:
     name = "jats"
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
-        """The file as one record."""
+        """The file as one record, with what PMC's JSON beside it says (the layout of one folder an article)."""
         xml = file.read_all()
-        yield Block([(file.name, xml, None)], size_bytes=len(xml))
+        yield Block([(file.name, xml, read_metadata_beside(file.path))], size_bytes=len(xml))
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Parse one article and let the file list, where there is one, fill in and overrule."""
@@ -51,7 +75,9 @@ class JatsReader:
             paper.pmcid = paper.pmcid or listed.pmcid
             paper.pmid = paper.pmid or listed.pmid
             paper.license = listed.license or paper.license
-            paper.retracted = listed.retracted
+            paper.doi = paper.doi or listed.doi
+            paper.retracted, paper.manuscript, paper.ocr = listed.retracted, listed.manuscript, listed.ocr
+            paper.version = listed.version
         return paper
 
 
@@ -87,6 +113,30 @@ class JatsTarReader(JatsReader):
         if not articles:
             raise InputError(f"{file.path}: the tarball holds no .xml or .nxml file")
         yield Block(records, dropped, size_bytes)
+
+
+def read_metadata_beside(path: str) -> Listed | None:
+    """What `PMC1.1.json` says of `PMC1.1.xml`; None when there is no such file.
+
+    Raises InputError when there is one that cannot be read.
+    """
+    beside = Path(path).with_suffix(".json")
+    if not beside.is_file():
+        return None
+    try:
+        found = _metadata_decoder.decode(beside.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{beside}: no JSON metadata of an article ({error})") from error
+    return Listed(
+        parse_pmcid(found.pmcid),
+        parse_number(found.pmid),
+        found.license_code,
+        bool(found.is_retracted),
+        NEW_LAYOUT + (parse_number(found.version) or 0),
+        parse_doi(found.doi),
+        bool(found.is_manuscript),
+        bool(found.is_historical_ocr),
+    )
 
 
 def _refuse_member(member: tarfile.TarInfo) -> str | None:
@@ -128,4 +178,5 @@ def _listed(row: dict[str, str]) -> Listed:
         parse_number(row.get("PMID")),
         row.get("License") or None,
         (row.get("Retracted") or "").strip().lower() in ("yes", "true", "1"),
+        parse_number("".join(filter(str.isdigit, (row.get("LastUpdated") or "")[:10]))) or 0,  # 2026-06-18 -> 20260618
     )

@@ -3,16 +3,31 @@
 import re
 
 from pmc_llama.corpus.readers.base import Reader
+from pmc_llama.corpus.readers.bioc import BiocReader
 from pmc_llama.corpus.readers.jats_files import JatsReader, JatsTarReader
 from pmc_llama.corpus.readers.plain import EmptyReader, JsonlReader, ParquetReader, TextReader
+from pmc_llama.corpus.readers.s2orc_legacy import S2orcLegacyReader
 from pmc_llama.corpus.readers.s2orc_v1 import S2orcV1Reader
+from pmc_llama.corpus.readers.s2orc_v2 import S2orcV2Reader
 from pmc_llama.corpus.storage import read_head
 from pmc_llama.errors import InputError
 
 READERS: dict[str, Reader] = {
     reader.name: reader
-    for reader in (S2orcV1Reader(), JatsReader(), TextReader(), JsonlReader(), ParquetReader(), EmptyReader())
+    for reader in (
+        *(S2orcV1Reader(), S2orcV2Reader(), S2orcLegacyReader(), JatsReader(), BiocReader()),
+        *(TextReader(), JsonlReader(), ParquetReader(), EmptyReader()),
+    )
 }
+JSON_KEYS = (
+    ("s2orc_v1", ("corpusid", "externalids", "content")),
+    ("s2orc_v2", ("corpusid", "body")),
+    ("bioc", ("documents", "infons")),
+    ("s2orc_legacy", ("paper_id", "abstract")),
+    ("s2orc_legacy", ("paper_id", "body_text")),
+    ("jsonl", ("text",)),
+)
+JSON_FORMATS = {name for name, _ in JSON_KEYS}
 JATS_TAR = JatsTarReader()
 
 
@@ -24,13 +39,21 @@ def reader_for(path: str, stated: str) -> Reader:
     found = _sniff(head)
     if found is None and stated == "auto":
         raise InputError(f"{path}: the format is not recognised by its content; give `format` in the recipe")
-    if found is None or stated in ("auto", found):
-        name = found if found is not None else stated
-    elif stated in ("text", "jsonl") and found in ("text", "jsonl", "s2orc_v1"):
-        name = stated  # every JSON line is also text
-    else:
+    name = _agree(found, stated)
+    if name is None:
         raise InputError(f"{path}: the recipe says format {stated}, but the content is {found}")
     return JATS_TAR if name == "jats" and _is_tar(head) else READERS[name]
+
+
+def _agree(found: str | None, stated: str) -> str | None:
+    """The format to read; None when what is stated cannot be. Every JSON record is also a line and a text."""
+    if stated in ("auto", found):
+        return found
+    general = {"text": {"text", *JSON_FORMATS}, "jsonl": JSON_FORMATS}.get(stated)
+    if general is not None:
+        return stated if found in general else None
+    unspecific = found is None or (found == "jsonl" and stated in JSON_FORMATS)
+    return stated if unspecific else None
 
 
 def _is_tar(head: bytes) -> bool:
@@ -46,13 +69,15 @@ def _sniff(head: bytes) -> str | None:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:1] == b"<":
         return "jats" if re.search(rb"<(\w+:)?(article|pmc-articleset|OAI-PMH)\b", start) else None
-    if start[:1] == b"{":
-        return _sniff_json(start.split(b"\n", 1)[0])
+    if start[:1] in b"{[":
+        return _sniff_json(start)
     return None if b"\0" in head else "text"
 
 
-def _sniff_json(line: bytes) -> str | None:
-    keys = {key for key in (b"corpusid", b"externalids", b"content", b"text") if re.search(rb'"%s"\s*:' % key, line)}
-    if {b"corpusid", b"content"} <= keys:
-        return "s2orc_v1"
-    return "jsonl" if b"text" in keys else None
+def _sniff_json(head: bytes) -> str | None:
+    """By the keys that the head shows; the first that fits stands, as some keys occur in several formats."""
+    keys = set(re.findall(rb'"(\w+)"\s*:', head))
+    for name, needed in JSON_KEYS:
+        if {key.encode() for key in needed} <= keys:
+            return name
+    return None

@@ -27,6 +27,14 @@ class TextBuilder:
             self._append(piece)
             self._after_space = piece[-1] == " "
 
+    def verbatim(self, text: str) -> int:
+        """Append a text as it stands, for offsets that point into it; returns where it begins."""
+        start = self.length
+        if text:
+            self._append(text)
+            self._after_space = text[-1].isspace()
+        return start
+
     def block(self, text: str, kind: str) -> None:
         """Append a whole line as one span; nothing for an empty one."""
         start = self.length
