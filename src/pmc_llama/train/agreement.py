@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from pmc_llama.errors import TrainingError
 from pmc_llama.train.batches import Rows
-from pmc_llama.train.errors import TrainingError
 from pmc_llama.train.microbatch import MicroBatch
 from pmc_llama.train.world import World
 

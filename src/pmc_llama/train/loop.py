@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedTokenizerBase
 
+from pmc_llama.errors import Stopped, TrainingError
 from pmc_llama.files import write_json
 from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.model.precision import compute_dtype
@@ -20,7 +21,6 @@ from pmc_llama.recipe.training import LoraSection, TrainSection
 from pmc_llama.train.agreement import Totals, agree
 from pmc_llama.train.batches import BatchSource, Rows
 from pmc_llama.train.checkpoint import Checkpoints
-from pmc_llama.train.errors import Stopped
 from pmc_llama.train.heldout import measure
 from pmc_llama.train.identity import finished_summary, identity_of
 from pmc_llama.train.loss import loss_sum
@@ -89,7 +89,13 @@ def train(
         checkpoints = Checkpoints(out / "checkpoints", net, optimizer, identity, options.keep_last)
         start = checkpoints.resume()
         with Metrics(out, label, start, steps, writes=world.is_first) as metrics:
-            _run_steps(net, optimizer, batches, heldout, options, seed, start, steps, metrics, checkpoints, stop, world)
+            try:
+                _run_steps(
+                    net, optimizer, batches, heldout, options, seed, start, steps, metrics, checkpoints, stop, world
+                )
+            except TrainingError:  # raised by all processes alike
+                checkpoints.finish(world)
+                raise
         export_hf(net, tokenizer, export_to, is_first=world.is_first, base=str(model.path or ""))
         summary = TrainSummary(steps, metrics.loss, metrics.heldout, metrics.tokens, metrics.tokens_per_second)
         if world.is_first:

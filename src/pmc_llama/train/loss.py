@@ -21,14 +21,18 @@ def loss_sum(model: nn.Module, ids: Tensor, position_ids: Tensor, index: Tensor,
     lm = causal_lm(model)
     hidden = lm.get_decoder()(input_ids=ids, position_ids=position_ids, use_cache=False).last_hidden_state  # [B, T, D]
     chosen = hidden.flatten(0, 1).index_select(0, index)  # [N, D]
-    return _ChunkedCrossEntropy.apply(chosen, lm.get_output_embeddings().weight, targets)  # type: ignore[no-any-return, no-untyped-call]
+    return chunked_cross_entropy(chosen, lm.get_output_embeddings().weight, targets)
+
+
+def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Σ cross-entropy(hidden · weightᵀ, targets), in fp32; hidden [N, D], weight [V, D], targets [N]."""
+    return _ChunkedCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Σ cross-entropy(hidden · weightᵀ, targets).
+    """Gradients are made chunk by chunk in the forward pass, where the logits are at hand.
 
-    Gradients are made chunk by chunk in the forward pass, where the logits are at hand, so that backward neither keeps
-    nor recomputes them: three matrix products instead of four.
+    So backward neither keeps nor recomputes them: three matrix products instead of four.
     """
 
     @staticmethod

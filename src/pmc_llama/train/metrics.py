@@ -10,10 +10,10 @@ import msgspec
 import torch
 from torch import Tensor
 
+from pmc_llama.errors import TrainingError
 from pmc_llama.files import write_bytes
 from pmc_llama.progress import Progress
 from pmc_llama.train.agreement import Totals
-from pmc_llama.train.errors import TrainingError
 
 
 class Metrics:

@@ -1,0 +1,84 @@
+"""Any number of processes gives the same gradients, losses and weights, and stops and continues as one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distributed import worker
+from pmc_llama.train.metrics import read_metrics
+from train.tiny import Source, run
+
+TESTS = Path(__file__).parents[1]
+
+
+def launch(processes: int, out: Path, *jobs: str) -> None:
+    """Run `jobs` of worker.py in `processes` processes."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += [str(TESTS / "distributed" / "worker.py"), str(out), *jobs]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All runs of this file: 2, then 3, then 4 processes, each started once, beside their like in this process."""
+    out = tmp_path_factory.mktemp("widths")
+    run(out / "base", Source(4))
+    run(out / "whole", Source(worker.STEPS))
+    worker.gradients(out, micro_batch=8)
+    worker.gradients(out, micro_batch=1)
+    worker.few_rows(out)
+    worker.lora(out)
+    launch(2, out, "part", "stops", "lora")
+    worker.part(out, at=9)
+    launch(3, out, "rest")
+    launch(4, out, "gradients", "few_rows")
+    return out
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
+
+
+def largest_difference(a: Path, b: Path) -> float:
+    mine, theirs = load_file(a), load_file(b)
+    assert mine.keys() == theirs.keys()
+    return max(float((mine[key] - theirs[key]).abs().max() / mine[key].abs().max().clamp_min(1e-6)) for key in mine)
+
+
+@pytest.mark.parametrize(("size", "micro"), [(1, 1), (4, 1)])
+def test_gradients_depend_neither_on_micro_batches_nor_on_processes(out: Path, size: int, micro: int) -> None:
+    reference = out / "gradients-1-8-8.safetensors"
+    assert largest_difference(reference, out / f"gradients-{size}-{micro}-8.safetensors") < 1e-5
+
+
+def test_two_then_one_then_three_processes_are_one_run(out: Path) -> None:
+    assert losses(out / "widths") == pytest.approx(losses(out / "whole"), rel=1e-6)
+    assert len(losses(out / "widths")) == worker.STEPS
+    assert largest_difference(out / "whole/model/model.safetensors", out / "widths/model/model.safetensors") < 1e-4
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_and_nothing_is_lost(out: Path) -> None:
+    assert len((out / "stopped.txt").read_text().splitlines()) == len(worker.STOPS)
+    assert losses(out / "stops") == pytest.approx(losses(out / "whole"), rel=1e-6)
+    assert not (out / "stops/checkpoints").exists()
+
+
+def test_sharded_lora_is_unsharded_lora(out: Path) -> None:
+    assert losses(out / "lora-2") == pytest.approx(losses(out / "lora-1"), rel=1e-6)
+    file = "model/adapter_model.safetensors"
+    assert largest_difference(out / "lora-1" / file, out / "lora-2" / file) < 1e-4
+    ranks = {name: int(torch.linalg.matrix_rank(value)) for name, value in load_file(out / "lora-2" / file).items()}
+    assert set(ranks.values()) == {4}, ranks
+
+
+def test_processes_without_rows_take_part_all_the_same(out: Path) -> None:
+    assert losses(out / "few-4") == pytest.approx(losses(out / "few-1"), rel=1e-6)
+    heldout = [read_metrics(out / f"few-{size}/metrics.jsonl")[-1]["heldout"]["x"] for size in (1, 4)]
+    assert heldout[0] == pytest.approx(heldout[1], rel=1e-6)
