@@ -63,6 +63,11 @@ def test_missing_key_is_named() -> None:
         parse_recipe(raw)
 
 
+def test_settings_hold_what_decides_a_result() -> None:
+    raw = small_recipe() | {"pretrain": {"lr": 1e-5, "log_every": 5, "seq_len": 2048, "order": {"kind": "sweep"}}}
+    assert parse_recipe(raw).pretrain.settings() == {"lr": 1e-5, "order": {"kind": "sweep"}}
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)

@@ -21,5 +21,9 @@ class CheckpointError(PmcLlamaError):
     """A checkpoint that cannot be resumed from, because it is missing, damaged or of another run."""
 
 
+class TrainingError(PmcLlamaError):
+    """Training cannot go on: a loss or gradient is not finite, or a batch has nothing to learn from."""
+
+
 class Stopped(Exception):
     """Work that was asked to stop (a signal, a time limit) and saved its state; the same command continues it."""

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from pmc_llama.errors import PmcLlamaError
-from pmc_llama.files import write_json, write_text
+from pmc_llama.files import read_json, write_json, write_text
 from pmc_llama.recipe import Recipe, load_recipe
 from pmc_llama.stages import STAGES, Stage
 from pmc_llama.stamps import Stamp
@@ -40,6 +40,15 @@ def run_recipe(
             print(f"{name}: {'up to date' if reason is None else 'would run: ' + reason}")
     else:
         pipeline.run(until=until, force=force)
+        if until in (None, "report"):
+            _show_results(pipeline.recipe)
+
+
+def _show_results(recipe: Recipe) -> None:
+    from pmc_llama.report.console import print_results
+
+    print_results(read_json(recipe.run_path / "results.json"))
+    print(f"report: {(recipe.run_path / 'report.html').resolve()}")
 
 
 class Pipeline:

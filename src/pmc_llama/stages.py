@@ -42,7 +42,8 @@ class Stage:
     pieces: Callable[[Recipe, Stamps], list[Stamp]] = _no_pieces
     """Parts with stamps of their own, redone one by one (the cells of the grid)."""
     version: int = 1
-    """Raised when the same settings would give another output than before."""
+    """Raised when the same settings would give another output than before, also when a recipe key's default changes:
+    settings hold only what differs from the defaults, so that a new key with a default makes no work stale."""
 
 
 def worker_count(recipe: Recipe) -> int:
@@ -64,7 +65,10 @@ def _write_world(recipe: Recipe, stamps: Stamps) -> str:
 def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
     if section is None:
         return None
-    return {"section": section.model_dump(mode="json"), "files": fingerprint(recipe, corpus_patterns(section))}
+    return {
+        "section": section.settings(),
+        "files": fingerprint(recipe, corpus_patterns(section)),
+    }
 
 
 def _build_corpus(recipe: Recipe, section: CorpusSection | None, name: str) -> str:
@@ -85,7 +89,7 @@ def _encode(recipe: Recipe, stamps: Stamps) -> str:
         if name in stamps:
             source, out = recipe.run_path / name, recipe.run_path / "tokens" / name
             totals = encode_corpus(recipe.tokens, source, tokenizer_path(recipe), out, workers=worker_count(recipe))
-            parts.append(f"{name} {totals['n_tokens']:,} tokens in {totals['n_documents']:,} documents")
+            parts.append(f"{name} {totals['tokens']:,} tokens in {totals['documents']:,} documents")
     return "; ".join(parts)
 
 
@@ -133,7 +137,9 @@ def _train_on_text(
         },
         label=label,
     )
-    return str(summary)
+    heldout = ", ".join(f"{name} {measured['perplexity']:.2f}" for name, measured in summary.heldout.items())
+    seen = f"{summary.steps:,} steps, last loss {summary.loss:.3f}, {summary.tokens_per_second:,.0f} tokens/s"
+    return f"{seen}; held-out perplexity: {heldout or 'not measured'}"
 
 
 def _tune(recipe: Recipe, stamps: Stamps) -> str:
@@ -165,8 +171,8 @@ def _report(recipe: Recipe, stamps: Stamps) -> str:
     from pmc_llama.report.tables import compute_results
 
     compute_results(recipe.run_path / "predictions.parquet", recipe.run_path / "results.json")
-    page = build_report(recipe.run_path)
-    return f"written to {page}"
+    build_report(recipe.run_path)
+    return "results.json and report.html written"
 
 
 def _grid_settings(recipe: Recipe) -> Any:
@@ -179,7 +185,10 @@ STAGES: tuple[Stage, ...] = (
         name="minimed",
         doing="writing the synthetic medical world",
         needs=(),
-        settings=lambda recipe: [recipe.minimed and recipe.minimed.model_dump(mode="json"), recipe.seed],
+        settings=lambda recipe: [
+            recipe.minimed and recipe.minimed.settings(),
+            recipe.seed,
+        ],
         outputs=lambda recipe: [recipe.run_path / "data"],
         run=_write_world,
         wanted=lambda recipe: recipe.minimed is not None,
@@ -206,7 +215,7 @@ STAGES: tuple[Stage, ...] = (
         doing="encoding",
         needs=("minimed", "corpus", "general"),
         settings=lambda recipe: [
-            recipe.tokens.model_dump(mode="json"),
+            recipe.tokens.settings(),
             fingerprint(recipe, [recipe.tokenizer.path]),
         ],
         outputs=lambda recipe: [recipe.run_path / "tokens"],
@@ -216,7 +225,7 @@ STAGES: tuple[Stage, ...] = (
         name="base",
         doing="training the base model from scratch",
         needs=("tokens",),
-        settings=lambda recipe: [recipe.base.model_dump(mode="json"), recipe.seed],
+        settings=lambda recipe: [recipe.base.settings(), recipe.seed],
         outputs=lambda recipe: (
             [] if recipe.base.train is None else [scratch_model_path(recipe), recipe.run_path / "train" / "base"]
         ),
@@ -226,7 +235,7 @@ STAGES: tuple[Stage, ...] = (
         name="pretrain",
         doing="continued pre-training on the papers",
         needs=("base", "tokens"),
-        settings=lambda recipe: [recipe.pretrain.model_dump(mode="json"), recipe.seed],
+        settings=lambda recipe: [recipe.pretrain.settings(), recipe.seed],
         outputs=lambda recipe: [adapted_model_path(recipe), recipe.run_path / "train" / "pretrain"],
         run=_pretrain,
     ),

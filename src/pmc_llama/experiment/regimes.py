@@ -65,10 +65,13 @@ def scoring_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, St
     """One stamp a cell's predictions."""
     tuned = tuning_stamps(recipe, stamps)
     tests = {
-        name: [task.model_dump(mode="json", exclude={"train", "fold"}), fingerprint(recipe, task_patterns(task))]
+        name: [
+            task.settings(frozenset({"train", "fold"})),
+            fingerprint(recipe, task_patterns(task)),
+        ]
         for name, task in recipe.tasks.items()
     }
-    settings = {"tasks": tests, "evaluate": recipe.evaluate.model_dump(mode="json")}
+    settings = {"tasks": tests, "evaluate": recipe.evaluate.settings()}
     return {
         cell: Stamp(
             recipe.run_path / "stamps" / "score" / f"{cell.name}.json",
@@ -102,8 +105,8 @@ def _tuning_settings(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     tasks = {name: recipe.tasks[name] for name in regime.tasks}
     return {
         "seed": cell.seed,
-        "regime": regime.model_dump(mode="json"),
-        "tasks": {name: task.model_dump(mode="json", exclude={"test", "limit"}) for name, task in tasks.items()},
+        "regime": regime.settings(),
+        "tasks": {name: task.settings(frozenset({"test", "limit"})) for name, task in tasks.items()},
         "files": {name: fingerprint(recipe, [task.train] if task.train else []) for name, task in tasks.items()},
         "tokenizer": recipe.tokenizer.path,
     }

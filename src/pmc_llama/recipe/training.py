@@ -1,6 +1,6 @@
 """Recipe sections of the model and train rooms: base model, optimisation, LoRA."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,8 @@ class OptimSection(Section):
 
 class TrainSection(OptimSection):
     """One training run, whatever it trains."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"save_every", "keep_last", "log_every"})
 
     seq_len: int = Field(default=2048, ge=8)
     global_batch: int = Field(default=128, ge=1)
