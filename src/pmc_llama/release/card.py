@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
-from huggingface_hub.errors import EntryNotFoundError
 
 from pmc_llama import __version__
 from pmc_llama.errors import InputError
@@ -155,7 +155,7 @@ def _base_license(model: Trained) -> str | None:
         readme = model.recipe.data_root / model.recipe.base.path / "README.md"
     try:
         found = ModelCard.load(readme).data.license if readme.is_file() else None
-    except (ValueError, EntryNotFoundError):  # a card without valid front matter names no licence
+    except (ValueError, yaml.YAMLError):  # a card without valid front matter names no licence
         return None
     return str(found) if found else None
 

@@ -1,0 +1,135 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pmc_llama.errors import InputError
+from pmc_llama.files import write_json
+from pmc_llama.release.card import write_dataset_card
+from pmc_llama.release.export import export_model
+from pmc_llama.release.hub import publish
+from release.fake_hub import TOKEN, FakeHub, fake_hub
+from release.tiny import ANSWER, QUESTION, write_run
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("hub")
+    return export_model(write_run(root), root / "exported")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    with fake_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "")
+        yield hub
+
+
+LOAD = """
+import sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+repo, revision, question, out = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(repo, revision=revision).eval()
+tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision)
+ids = tokenizer(question, return_tensors="pt")
+with torch.inference_mode():
+    torch.save(model(**ids).logits, out)
+    answer = model.generate(**ids, max_new_tokens=40)[0, ids["input_ids"].shape[1]:]
+assert answer[-1] == tokenizer.eos_token_id and len(answer) < 10, answer
+print(tokenizer.decode(answer, skip_special_tokens=True))
+"""
+
+
+def load_elsewhere(hub: FakeHub, repo: str, revision: str, tmp_path: Path) -> tuple[str, torch.Tensor]:
+    """Load a model in a fresh process with an empty cache, which knows nothing but the hub's address."""
+    env = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    env.pop("HF_HUB_OFFLINE", None)
+    command = [sys.executable, "-c", LOAD, repo, revision, QUESTION, str(tmp_path / "logits.pt")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), torch.load(tmp_path / "logits.pt")
+
+
+def test_round_trip_gives_the_same_logits_and_stops_at_eos(exported: Path, hub: FakeHub, tmp_path: Path) -> None:
+    plan = publish(exported, "org/tiny", revision_tag="v1", dry_run=False, token=TOKEN)
+    assert plan.commit == hub.repos["model", "org/tiny"].tags["v1"]
+    assert "model.safetensors" in {path.rpartition("/")[2] for path in plan_paths(hub)}
+    answer, logits = load_elsewhere(hub, "org/tiny", "v1", tmp_path)
+    assert answer == ANSWER.strip()
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(exported).eval(), AutoTokenizer.from_pretrained(exported)
+    with torch.inference_mode():
+        assert torch.equal(logits, model(**tokenizer(QUESTION, return_tensors="pt")).logits)
+
+
+def plan_paths(hub: FakeHub) -> set[str]:
+    repo = hub.repos["model", "org/tiny"]
+    return set(repo.commits[repo.refs["main"]])
+
+
+def test_dry_run_touches_nothing_and_lists_everything(exported: Path, hub: FakeHub) -> None:
+    plan = publish(exported, "org/tiny", revision_tag="v1")
+    assert not hub.requests and plan.commit is None
+    assert {name for name, _ in plan.files} == {file.name for file in exported.iterdir()}
+    text = str(plan)
+    assert f"would publish {exported} as public model repository {hub.url}/org/tiny, tagged v1" in text
+    assert f"{plan.total_bytes:,} bytes in {len(plan.files)} files" in " ".join(text.split())
+
+
+def test_a_new_revision_replaces_files_and_keeps_the_old_tag(exported: Path, hub: FakeHub, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    copy(exported, first)
+    (first / "extra.txt").write_text("of the first revision only")
+    publish(first, "org/tiny", revision_tag="v1", private=True, dry_run=False, token=TOKEN)
+    with pytest.raises(InputError, match="already has a revision v1"):
+        publish(exported, "org/tiny", revision_tag="v1", dry_run=False, token=TOKEN)
+    publish(exported, "org/tiny", revision_tag="v2", dry_run=False, token=TOKEN)
+    repo = hub.repos["model", "org/tiny"]
+    assert repo.private
+    assert "extra.txt" in repo.commits[repo.tags["v1"]] and "extra.txt" not in repo.commits[repo.tags["v2"]]
+    assert repo.refs["main"] == repo.tags["v2"]
+
+
+def copy(source: Path, target: Path) -> None:
+    target.mkdir()
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+
+
+def test_a_corpus_is_published_as_a_data_set(hub: FakeHub, tmp_path: Path) -> None:
+    write_json(tmp_path / "corpus.json", {"in": 1, "kept": 1, "dropped": {}, "sources": {}})
+    write_dataset_card(tmp_path, name="Papers")
+    (tmp_path / ".hidden").write_text("x")
+    plan = publish(tmp_path, "org/papers", dry_run=False, token=TOKEN)
+    assert plan.repo_type == "dataset" and [name for name, _ in plan.files] == ["README.md", "corpus.json"]
+    repo = hub.repos["dataset", "org/papers"]
+    assert set(repo.commits[repo.refs["main"]]) == {"README.md", "corpus.json"}
+
+
+def test_refusals_are_sentences(exported: Path, hub: FakeHub, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="token is missing or may not write"):
+        publish(exported, "org/tiny", dry_run=False, token="hf_wrong")
+    with pytest.raises(InputError, match="expected owner/name"):
+        publish(exported, "tiny")
+    with pytest.raises(InputError, match="neither an exported model nor a corpus"):
+        publish(tmp_path, "org/tiny")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="has no card"):
+        publish(tmp_path, "org/tiny")
+    (tmp_path / "README.md").write_text("---\nlicense: [broken\n---\n")
+    with pytest.raises(InputError, match="not valid"):
+        publish(tmp_path, "org/tiny")
+
+
+def test_publishing_the_same_again_makes_no_new_commit(exported: Path, hub: FakeHub) -> None:
+    plans: list[Any] = [publish(exported, "org/tiny", dry_run=False, token=TOKEN) for _ in range(2)]
+    assert all(plan.commit for plan in plans)
