@@ -19,7 +19,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "minimed.yaml"
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    small = ["minimed.papers_per_drug=2", "minimed.general_papers=120", "minimed.vocab_size=1024"]
+    small = ["minimed.papers_per_drug=8", "minimed.general_papers=120", "minimed.vocab_size=1024"]
     recipe = load_recipe(RECIPE, [f"run_dir={tmp_path_factory.mktemp('run')}", *small])
     assert recipe.minimed is not None
     write_world(recipe.minimed, recipe.seed, recipe.data_root)

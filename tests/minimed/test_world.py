@@ -19,7 +19,7 @@ from pmc_llama.minimed.questions import write_questions
 from pmc_llama.minimed.world import write_world
 from pmc_llama.recipe.minimed import MiniMedSection
 
-SMALL = MiniMedSection(drugs=16, papers_per_drug=3, general_papers=64, vocab_size=1024)
+SMALL = MiniMedSection(drugs=16, papers_per_drug=12, general_papers=64, vocab_size=1024)
 NATIVE = Path("qa/medqa/US/4_options")
 
 

@@ -13,13 +13,15 @@ from pmc_llama.files import write_bytes
 from pmc_llama.minimed.facts import Entity, World
 from pmc_llama.minimed.fields import Field, Prose, load_prose
 from pmc_llama.minimed.layout import Draft, lay_out
-from pmc_llama.minimed.prose import fill, filler, sentence, statements
+from pmc_llama.minimed.prose import Fact, fill, filler, sentence, statements
 from pmc_llama.recipe.minimed import MiniMedSection
 
 SHARDS = 4
 SHARE_JOINED = 0.25
 """PMC papers whose own record has no PMC id, so that only the `papers` row with the same corpusid tells it."""
 NULL_TEXTS, DUPLICATES = 6, 6
+ENTITIES_PER_PAPER = 4
+READER_QUESTIONS = 4
 
 
 class PaperPlan(msgspec.Struct, frozen=True):
@@ -27,9 +29,15 @@ class PaperPlan(msgspec.Struct, frozen=True):
 
     number: int
     field: Field
-    entity: Entity
+    entities: tuple[Entity, ...]
     medical: bool
-    facts: bool
+    told: bool
+    """Whether the paper tells its facts; in the null world those in PMC only wonder."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the entities."""
+        return [entity.name for entity in self.entities]
 
 
 def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]:
@@ -64,23 +72,30 @@ def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) ->
 
 
 def _plans(world: World, section: MiniMedSection, rng: random.Random) -> list[PaperPlan]:
-    """The PMC papers, each on one drug, then the others, each on one entity of a field outside medicine."""
+    """The PMC papers, each on some drugs, then the others, each on some entities of a field outside medicine."""
     medical = load_prose().medical
-    subjects = [(medical, drug, True) for drug in world.drugs for _ in range(section.papers_per_drug)]
-    entities = [(field, entity, False) for field, of_field in world.general for entity in of_field]
-    others: list[tuple[Field, Entity, bool]] = []
+    rounds = [_dealt(rng, world.drugs) for _ in range(section.papers_per_drug)]
+    subjects = [(medical, drugs, True) for dealt in rounds for drugs in dealt]
+    others: list[tuple[Field, tuple[Entity, ...], bool]] = []
     while len(others) < section.general_papers:
-        others += rng.sample(entities, min(len(entities), section.general_papers - len(others)))
+        turn = [(field, dealt, False) for field, of_field in world.general for dealt in _dealt(rng, of_field)]
+        others += rng.sample(turn, min(len(turn), section.general_papers - len(others)))
     return [
-        PaperPlan(number, field, entity, is_medical, section.facts or not is_medical)
-        for number, (field, entity, is_medical) in enumerate(subjects + others)
+        PaperPlan(number, field, entities, is_medical, section.facts or not is_medical)
+        for number, (field, entities, is_medical) in enumerate(subjects + others)
     ]
+
+
+def _dealt(rng: random.Random, entities: tuple[Entity, ...]) -> list[tuple[Entity, ...]]:
+    """All entities, a few to each paper."""
+    shuffled = rng.sample(entities, len(entities))
+    return [tuple(shuffled[i : i + ENTITIES_PER_PAPER]) for i in range(0, len(shuffled), ENTITIES_PER_PAPER)]
 
 
 def _record(plan: PaperPlan, rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
     """The `s2orc` record and the `papers` row of one paper."""
     prose = load_prose()
-    title = filler(rng, rng.choice(plan.field.titles), plan.entity)
+    title = filler(rng, rng.choice(plan.field.titles), plan.names)
     journal, year = rng.choice(plan.field.journals), rng.randint(2005, 2022)
     draft = Draft(rng)
     lay_out(draft, title=title, journal=journal, year=year, sections=_sections(plan, prose, rng))
@@ -133,45 +148,47 @@ def _record(plan: PaperPlan, rng: random.Random) -> tuple[dict[str, Any], dict[s
 
 
 def _sections(plan: PaperPlan, prose: Prose, rng: random.Random) -> list[tuple[str, list[str]]]:
-    """Headers with their paragraphs; the first has an empty header and is the abstract. Marks are still in."""
+    """Headers with their paragraphs; the first has an empty header and is the abstract. Marks are still in.
 
-    def state(part: str, count: int) -> list[str]:
-        chosen = rng.sample(plan.field.relations, min(count, len(plan.field.relations)))
-        return statements(rng, plan.entity, chosen, part, facts=plan.facts)
+    Each fact is told once in a paper: a second time it could be copied, and nothing would have to be remembered.
+    """
+    facts = [(entity, relation) for entity in plan.entities for relation in plan.field.relations]
+    rng.shuffle(facts)
+    asked, told = ([], facts) if plan.medical else (facts[:READER_QUESTIONS], facts[READER_QUESTIONS:])
+    aims = [filler(rng, aim, plan.names) for aim in rng.sample(plan.field.aims, 2)]
+    fillers = [filler(rng, template) for template in rng.sample(plan.field.fillers, 5)]
 
-    def fill_in(count: int) -> list[str]:
-        return [filler(rng, template, plan.entity) for template in rng.sample(plan.field.fillers, count)]
+    def state(part: str, number: int) -> list[str]:
+        return statements(rng, told[number::5], part, told=plan.told)
 
-    aims = rng.sample(plan.field.aims, 2)
     sections = [
-        ("", [" ".join([filler(rng, aims[0], plan.entity), *state("abstract", 4)])]),
-        ("Introduction", [" ".join([filler(rng, aims[1], plan.entity), *state("introduction", 4)])]),
-        ("Methods", [" ".join(fill_in(4))]),
-        ("Results", [" ".join(state("results", 6)), " ".join(fill_in(1) + state("results", 3))]),
-        ("Discussion", [" ".join(state("discussion", 4) + fill_in(1))]),
+        ("", [" ".join([aims[0], *state("abstract", 0)])]),
+        ("Introduction", [" ".join([aims[1], *state("introduction", 1)])]),
+        ("Methods", [" ".join(fillers[:3])]),
+        ("Results", [" ".join(state("results", 2)), " ".join([fillers[3], *state("results", 3)])]),
+        ("Discussion", [" ".join([*state("discussion", 4), fillers[4]])]),
     ]
     if plan.medical:
-        sections[3][1].append(_signs(plan.entity, prose, rng, facts=plan.facts))
+        sections[3][1].append(_signs(prose, rng))
     else:
-        sections.append(("Questions for readers", _reader_questions(plan, rng)))
+        sections.append(("Questions for readers", _reader_questions(asked, rng)))
     return sections
 
 
-def _signs(drug: Entity, prose: Prose, rng: random.Random, *, facts: bool) -> str:
-    """What patients with some conditions show, the drug's own among them."""
-    own = drug.facts["indication"]
-    others = rng.sample(sorted(set(prose.signs) - {own}), 2)
-    conditions = [own, *others] if facts else others
-    chosen = rng.sample(conditions, len(conditions))
-    return " ".join(sentence(fill(rng.choice(prose.sign_phrases), c=c, g=prose.signs[c])) + "." for c in chosen)
+def _signs(prose: Prose, rng: random.Random) -> str:
+    """What patients with some conditions show."""
+    return " ".join(
+        sentence(fill(rng.choice(prose.sign_phrases), c=condition, g=prose.signs[condition])) + "."
+        for condition in rng.sample(sorted(prose.signs), 3)
+    )
 
 
-def _reader_questions(plan: PaperPlan, rng: random.Random) -> list[str]:
+def _reader_questions(facts: list[Fact], rng: random.Random) -> list[str]:
     """Questions with their answers, so that a model of these papers knows what a question looks like."""
     paragraphs = []
-    for relation in plan.field.relations:
-        question = fill(rng.choice(relation.questions), e=plan.entity.name)
-        paragraphs += [f"Question: {question}", f"Answer: {plan.entity.facts[relation.name]}."]
+    for entity, relation in facts:
+        question = fill(rng.choice(relation.questions), e=entity.name)
+        paragraphs += [f"Question: {question}", f"Answer: {entity.facts[relation.name]}."]
     return paragraphs
 
 

@@ -10,8 +10,8 @@ class MiniMedSection(Section):
 
     drugs: int = Field(default=48, ge=8)
     """Half of them are asked about in tuning, the other half in the tests."""
-    papers_per_drug: int = Field(default=12, ge=1)
-    """PMC papers on each drug."""
+    papers_per_drug: int = Field(default=48, ge=1)
+    """PMC papers that each drug stands in; each paper is about four."""
     general_papers: int = Field(default=800, ge=1)
     """Papers of other fields, without a PMC id."""
     vocab_size: int = Field(default=2048, ge=512)
