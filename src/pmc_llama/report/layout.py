@@ -82,7 +82,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown."""
-        head = [" ".join(filter(None, (column.label, column.detail))) for column in self.columns]
+        head = [_markdown_text(Value(None, column.label, column.detail)) for column in self.columns]
         rule = ["---:" if column.numeric else "---" for column in self.columns]
         body = [[_markdown_text(self.value(row, column)) for column in self.columns] for row in self.rows]
         lines = ["| " + " | ".join(cells) + " |" for cells in [head, rule, *body]]

@@ -2,8 +2,6 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,11 @@ from markupsafe import Markup
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
-from pmc_llama.report import curves, figures, text, views
+from pmc_llama.report import text
 from pmc_llama.report.browser import browser
-from pmc_llama.report.layout import Column, Row, Table
-from pmc_llama.report.predictions import cells, read_predictions
-from pmc_llama.report.run import Corpus, Run
-from pmc_llama.report.svg import Figure
-from pmc_llama.report.text import count, percent, short
-from pmc_llama.report.verdict import judge, primary_regime
+from pmc_llama.report.run import Run
+from pmc_llama.report.sections import all_sections, flat
+from pmc_llama.report.verdict import judge
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("pmc_llama.report"),
@@ -31,23 +26,6 @@ TEMPLATES = jinja2.Environment(
 TEMPLATES.globals["text"] = text
 
 
-@dataclass(frozen=True)
-class Section:
-    """One part of the page: `missing` is the sentence that stands there where the run has nothing to show."""
-
-    name: str
-    title: str
-    tables: Sequence[Table] = ()
-    figures: Sequence[Figure] = ()
-    sentences: Sequence[str] = ()
-    missing: str = ""
-
-    @property
-    def empty(self) -> bool:
-        """Whether the run has nothing to show here."""
-        return not (self.tables or self.figures or self.sentences)
-
-
 def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     """Write `report.html` and `report/tables/*.md|csv` from what is on disk in `run_dir`, and return the page's path.
 
@@ -57,14 +35,14 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     if not run_dir.is_dir():
         raise InputError(f"{run_dir} is not a run directory")
     run = Run(run_dir)
-    regime = primary_regime(run.results, run.recipe)
-    sections = [results_section(run), calibration_section(run, regime), training_section(run), corpus_section(run)]
+    verdict = judge(run.results, run.recipe)
+    sections = all_sections(run, verdict.regime)
     html = render(
         "report.html",
         title=title or f"{run.recipe.get('name', run_dir.name)}: base against adapted",
         run=run,
-        verdict=judge(run.results, run.recipe),
-        strip=[row for row in run.results["summary"] if row["regime"] == regime],
+        verdict=verdict,
+        strip=[row for row in run.results["summary"] if row["regime"] == verdict.regime],
         sections=sections,
         browser=browser(run.questions, run.predictions),
         environment=flat(run.environment),
@@ -81,98 +59,11 @@ def render(template: str, **values: Any) -> str:
     """A page from its template, with style and script inside it and a policy that forbids everything from outside."""
     style, script = (asset(name) for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return TEMPLATES.get_template(template).render(
-        style=Markup(style), script=Markup(script), script_sha256=digest, **values
-    )
+    inside = {"style": Markup(style), "script": Markup(script), "script_sha256": digest}
+    return TEMPLATES.get_template(template).render(values | inside)
 
 
 def asset(name: str) -> str:
     """A file of the template folder, as it is."""
     assert TEMPLATES.loader is not None
     return TEMPLATES.loader.get_source(TEMPLATES, name)[0]
-
-
-def results_section(run: Run) -> Section:
-    """The paper's table, the differences and the learning curves."""
-    results = run.results
-    tables = [
-        views.paper_table(results, run.recipe),
-        views.differences_table(results),
-        views.cells_table(results),
-        views.baselines_table(results),
-    ]
-    return Section(
-        "results",
-        "Results",
-        [table for table in tables if table.rows],
-        figures.forest(results) + figures.data_efficiency(results, run.recipe),
-        missing="No questions were scored in this run, so there are no accuracies to show.",
-    )
-
-
-def calibration_section(run: Run, regime: str | None) -> Section:
-    """Reliability plots of the verdict's regime."""
-    predictions = run.path / "predictions.parquet"
-    found = list(cells(read_predictions(predictions))) if predictions.is_file() else []
-    missing = "No probabilities were recorded, so calibration cannot be shown."
-    return Section("calibration", "Calibration", (), figures.reliability(found, regime), missing=missing)
-
-
-def training_section(run: Run) -> Section:
-    """Loss, forgetting and coverage."""
-    shown = curves.pretraining(run) + curves.perplexity(run) + curves.coverage(run) + curves.tuning(run)
-    return Section("training", "Training", (), shown, curves.forgetting(run), "Nothing was trained in this run.")
-
-
-def corpus_section(run: Run) -> Section:
-    """What came in, why papers fell out, where they are from and under which licences."""
-    funnels = [shown for shown in map(curves.funnel, run.corpora) if shown]
-    tables = [table for corpus in run.corpora for table in (sources_table(corpus), licenses_table(corpus))]
-    sentences = [corpus_sentence(corpus) for corpus in run.corpora]
-    shown = [table for table in tables if table.rows]
-    return Section("corpus", "Corpus", shown, funnels, sentences, "No corpus was built in this run.")
-
-
-def corpus_sentence(corpus: Corpus) -> str:
-    """The corpus in one sentence: papers, characters, tokens, years."""
-    totals = corpus.totals
-    parts = [f"{count(totals.get('kept', 0))} of {count(totals.get('in', 0))} papers kept"]
-    if "chars" in totals:
-        parts.append(f"{short(totals['chars'])} characters")
-    if "tokens" in corpus.store:
-        parts.append(f"{short(corpus.store['tokens'])} tokens")
-    if corpus.years:
-        parts.append(f"published {corpus.years[0]} to {corpus.years[1]}")
-    return f"{corpus.name.capitalize()}: {', '.join(parts)}."
-
-
-def sources_table(corpus: Corpus) -> Table:
-    """Papers in and kept by source, with the reasons of the others."""
-    columns = [
-        Column("source", "Source"),
-        Column("in", "In", count),
-        Column("kept", "Kept", count),
-        Column("dropped", "Dropped, by reason"),
-    ]
-    rows = []
-    for name, one in corpus.totals.get("sources", {}).items():
-        reasons = [f"{key.replace('_', ' ')} {count(number)}" for key, number in sorted(one.get("dropped", {}).items())]
-        rows.append(Row(one | {"source": name, "dropped": ", ".join(reasons) or "none"}))
-    return Table(f"sources-{corpus.name}", f"Sources of {corpus.name}", columns, rows)
-
-
-def licenses_table(corpus: Corpus) -> Table:
-    """Kept papers by licence."""
-    columns = [Column("license", "Licence"), Column("papers", "Papers", count), Column("share", "Share", percent)]
-    total = sum(number for _, number in corpus.licenses)
-    rows = [Row({"license": name, "papers": number, "share": number / total}) for name, number in corpus.licenses]
-    return Table(f"licences-{corpus.name}", f"Licences of {corpus.name}", columns, rows)
-
-
-def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """A nested JSON value as (dotted key, text) pairs."""
-    if isinstance(value, dict):
-        return [pair for key, inner in value.items() for pair in flat(inner, f"{prefix}.{key}" if prefix else key)]
-    if isinstance(value, list):
-        return [(prefix, ", ".join(str(item) for item in value) or "none")]
-    return [(prefix, "–" if value is None else str(value))]

@@ -26,7 +26,8 @@ class Metrics:
 
     def heldout_curve(self, name: str, key: str) -> list[tuple[float, float]]:
         """(step, `loss` or `perplexity`) on one held-out set."""
-        return [(float(one["step"]), one["heldout"][name][key]) for one in self.heldout if name in one["heldout"]]
+        measured = [(float(one["step"]), one["heldout"].get(name, {}).get(key)) for one in self.heldout]
+        return [(step, value) for step, value in measured if value is not None]
 
 
 @dataclass(frozen=True)

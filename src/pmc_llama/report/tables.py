@@ -77,7 +77,7 @@ def _pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
 
 def _comparisons(pairs: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
     rows = [_comparison(base, adapted) for base, adapted in pairs]
-    return _with_holm(rows, family=("regime", "seed"), p="mcnemar_p")
+    return with_holm(rows, family=("regime", "seed"), p="mcnemar_p")
 
 
 def _comparison(base: Cell, adapted: Cell) -> dict[str, Any]:
@@ -101,31 +101,35 @@ def _summary(pairs: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
     seeds_of: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
     for base, adapted in pairs:
         seeds_of.setdefault((base.regime, base.task), []).append((base, adapted))
-    return _with_holm([_over_seeds(seeds) for seeds in seeds_of.values()], family=("regime",), p="p")
+    rows = []
+    for (regime, task), seeds in seeds_of.items():
+        about = {"regime": regime, "task": task, "protocol": seeds[0][0].protocol}
+        rows.append(about | over_seeds(seeds, ("base", "adapted")))
+    return with_holm(rows, family=("regime",), p="p")
 
 
-def _over_seeds(pairs: list[tuple[Cell, Cell]]) -> dict[str, Any]:
-    """One regime and task over its seeds; questions are the units, each counting with its mean over seeds."""
-    seeds, first = len(pairs), pairs[0][0]
-    base, adapted = (_right_per_question(list(cells)) for cells in zip(*pairs, strict=True))
-    n = len(base)
-    deltas = [float(right.correct.mean() - left.correct.mean()) for left, right in pairs]
+def over_seeds(pairs: list[tuple[Cell, Cell]], names: tuple[str, str]) -> dict[str, Any]:
+    """Two models on the same questions over seeds; questions are the units, each counts with its mean over seeds.
+
+    `names` are the prefixes of the two models' keys; differences are the second less the first.
+    """
+    seeds = len(pairs)
+    left, right = (_right_per_question(list(cells)) for cells in zip(*pairs, strict=True))
+    n = len(left)
+    deltas = [float(second.correct.mean() - first.correct.mean()) for first, second in pairs]
     return {
-        "regime": first.regime,
-        "task": first.task,
-        "protocol": first.protocol,
         "seeds": seeds,
         "n": n,
-        "base_mean": float(base.mean()) / seeds,
-        "base_ci95": list(stats.wilson(round(base.sum() / seeds), n)),
-        "adapted_mean": float(adapted.mean()) / seeds,
-        "adapted_ci95": list(stats.wilson(round(adapted.sum() / seeds), n)),
-        "delta_mean": float((adapted - base).mean()) / seeds,
+        f"{names[0]}_mean": float(left.mean()) / seeds,
+        f"{names[0]}_ci95": list(stats.wilson(round(left.sum() / seeds), n)),
+        f"{names[1]}_mean": float(right.mean()) / seeds,
+        f"{names[1]}_ci95": list(stats.wilson(round(right.sum() / seeds), n)),
+        "delta_mean": float((right - left).mean()) / seeds,
         "delta_sd": float(np.std(deltas, ddof=1)) if seeds > 1 else None,
         "delta_min": min(deltas),
         "delta_max": max(deltas),
-        "ci95": list(stats.paired_bootstrap(base / seeds, adapted / seeds)),
-        "p": sign_flip_p(adapted - base),
+        "ci95": list(stats.paired_bootstrap(left / seeds, right / seeds)),
+        "p": sign_flip_p(right - left),
     }
 
 
@@ -136,7 +140,7 @@ def _right_per_question(seeds: list[Cell]) -> NDArray[np.int64]:
     return np.asarray(np.sum([cell.correct for cell in seeds], axis=0), dtype=np.int64)
 
 
-def _with_holm(rows: list[dict[str, Any]], *, family: tuple[str, ...], p: str) -> list[dict[str, Any]]:
+def with_holm(rows: list[dict[str, Any]], *, family: tuple[str, ...], p: str) -> list[dict[str, Any]]:
     """Add `holm_p` to each row: its p adjusted for all rows that agree in `family`."""
     members: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:

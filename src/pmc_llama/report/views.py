@@ -3,7 +3,7 @@
 from typing import Any
 
 from pmc_llama.report.layout import Column, Row, Table, Value
-from pmc_llama.report.text import count, decimal, interval, p_equals, p_value, percent, points, signed_interval
+from pmc_llama.report.text import count, decimal, interval, p_equals, p_value, percent, plural, points, signed_interval
 from pmc_llama.report.verdict import finding
 
 Results = dict[str, list[dict[str, Any]]]
@@ -49,6 +49,7 @@ def _paper_columns(results: Results, recipe: dict[str, Any]) -> dict[tuple[str, 
     """
     formats = {name: section.get("format") for name, section in recipe.get("tasks", {}).items()}
     found = list(dict.fromkeys((row["task"], row["protocol"]) for row in results["summary"]))
+    asked = {row["task"]: plural(row["n"], "question") for row in results["summary"]}
 
     def rank(key: tuple[str, str]) -> tuple[int, int]:
         form = formats.get(key[0])
@@ -58,9 +59,12 @@ def _paper_columns(results: Results, recipe: dict[str, Any]) -> dict[tuple[str, 
     for task, protocol in sorted(found, key=rank):
         mine = [PROTOCOLS[other] for name, other in found if name == task]
         if formats.get(task) == "medqa":
-            columns[task, protocol] = Column(f"{task}/{protocol}", task, percent, PROTOCOLS[protocol])
+            columns[task, protocol] = Column(
+                f"{task}/{protocol}", task, percent, f"{PROTOCOLS[protocol]}\n{asked[task]}"
+            )
         else:
-            columns[task, protocol] = Column(task, task, percent, mine[0] if len(mine) == 1 else "")
+            about = "\n".join([*mine[: len(mine) == 1], asked[task]])
+            columns[task, protocol] = Column(task, task, percent, about)
     return columns
 
 
