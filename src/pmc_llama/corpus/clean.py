@@ -3,23 +3,64 @@
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
+
+from pmc_llama.corpus.meditron import meditron_layout, meditron_mentions
 from pmc_llama.corpus.paper import Counts, Paper
 from pmc_llama.corpus.rules import (
     Piece,
     citations,
     layout,
+    pes2o_layout,
+    pes2o_refusal,
     pieces_of,
     rejoin,
     tidy_text,
     without_back_matter,
     without_empty_headers,
 )
-from pmc_llama.recipe.corpus import CleanSection
+from pmc_llama.recipe.corpus import RULES, CleanSection
 
-CLEAN_KINDS = frozenset(
-    ("title", "venue", "abstract", "sectionheader", "paragraph", "bibref", "bibentry", "figure", "figurecaption")
-)
-RAW_KINDS = frozenset(("title", "venue"))
+Rule = Callable[[Paper, list[Piece], CleanSection], list[Piece]]
+RULE_OF: dict[str, Rule] = {
+    "back_matter": lambda paper, pieces, section: without_back_matter(pieces),
+    "citations": lambda paper, pieces, section: citations(paper, pieces, section.citations),
+    "mentions": lambda paper, pieces, section: meditron_mentions(paper, pieces),
+    "rejoin": lambda paper, pieces, section: rejoin(pieces),
+    "characters": lambda paper, pieces, section: tidy_text(pieces),
+    "empty_headers": lambda paper, pieces, section: without_empty_headers(pieces),
+}
+METADATA_KINDS = frozenset(("title", "venue"))
+BODY_KINDS = METADATA_KINDS | {"abstract", "sectionheader", "paragraph"}
+FLOAT_KINDS = frozenset(("figure", "figurecaption"))
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What a profile takes of a paper, and how it sets it; its rules stand in the recipe's RULES."""
+
+    kinds: frozenset[str]
+    pieces: frozenset[str]
+    """Kinds of pieces that it keeps."""
+    layout: Callable[[list[Piece]], str]
+    refusal: Callable[[list[Piece], Paper], str | None] | None = None
+
+
+PROFILES = {
+    "raw": Profile(METADATA_KINDS, frozenset(), layout),
+    "clean": Profile(
+        BODY_KINDS | FLOAT_KINDS | {"bibref"},
+        frozenset(("title", "abstract", "header", "paragraph", "caption")),
+        layout,
+    ),
+    "meditron": Profile(
+        BODY_KINDS
+        | FLOAT_KINDS
+        | {"bibref", "bibentry", "bibtitle", "bibauthorlastname", "figureref", "tableref", "formula"},
+        frozenset(("title", "abstract", "header", "paragraph", "caption")),
+        meditron_layout,
+    ),
+    "pes2o": Profile(BODY_KINDS, frozenset(("title", "abstract", "header", "paragraph")), pes2o_layout, pes2o_refusal),
+}
 
 
 class Cleaner:
@@ -27,32 +68,28 @@ class Cleaner:
 
     def __init__(self, section: CleanSection) -> None:
         self._section = section
-        self.kinds = RAW_KINDS if section.profile == "raw" else CLEAN_KINDS
+        self._profile = PROFILES[section.profile]
+        self._rules = [name for name in RULES[section.profile] if name not in section.off]
+        self.kinds = self._profile.kinds
 
-    def text(self, paper: Paper) -> tuple[str, Counts]:
-        """The cleaned text, and the characters that each rule removed (negative: added)."""
+    def text(self, paper: Paper) -> tuple[str, Counts, str | None]:
+        """The cleaned text, the characters that each rule removed (negative: added), and a reason to drop the paper.
+
+        Documents without structure (plain text) keep their text whole, as every paper does under `raw`.
+        """
         if self._section.profile == "raw" or not paper.spans:
-            return self._without_spans(paper)
+            return paper.text, Counter(), None
         removed: Counts = Counter()
-        pieces, removed["outside_body"] = pieces_of(paper)
-        steps: list[tuple[str, Callable[[list[Piece]], list[Piece]]]] = [
-            ("back_matter", without_back_matter),
-            ("citations", lambda found: citations(paper, found, self._section.citations)),
-            ("rejoin", rejoin),
-            ("characters", tidy_text),
-            ("empty_headers", without_empty_headers),
-        ]
-        for name, step in steps:
+        pieces = pieces_of(paper, self._profile.pieces)
+        removed["outside_body"] = len(paper.text) - _length(pieces)
+        for name in self._rules:
             before = _length(pieces)
-            pieces = step(pieces)
+            pieces = RULE_OF[name](paper, pieces, self._section)
             removed[name] = before - _length(pieces)
-        text = layout(pieces)
+        text = self._profile.layout(pieces)
         removed["layout"] = _length(pieces) - len(text)
-        return text, removed
-
-    def _without_spans(self, paper: Paper) -> tuple[str, Counts]:
-        """Documents that have no structure to work on keep their text whole."""
-        return paper.text, Counter()
+        refusal = self._profile.refusal(pieces, paper) if self._profile.refusal is not None else None
+        return text, removed, refusal
 
 
 def _length(pieces: list[Piece]) -> int:

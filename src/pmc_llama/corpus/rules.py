@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from bisect import bisect_left
+from collections import Counter
 
 import msgspec
 
@@ -24,10 +25,19 @@ CITED = "\ue000"
 _FILLER = (
     r"(?:\s|[,;:&/.\u2010-\u2015-]|\b(?:and|see|also|e\.g|i\.e|cf|refs?|references?|reviewed in|for reviews?|in|by)\b)*"
 )
-CITED_GROUP = re.compile(rf"(\s*)[\[(]{_FILLER}{CITED}(?:{_FILLER}{CITED})*{_FILLER}[\])]", re.IGNORECASE)
+_GROUP = rf"[\[(]{_FILLER}{CITED}(?:{_FILLER}{CITED})*{_FILLER}[\])]"
+CITED_GROUP = re.compile(
+    rf"(\s*)(?:[\[(]{_FILLER}{_GROUP}(?:{_FILLER}{_GROUP})*{_FILLER}[\])]|{_GROUP})", re.IGNORECASE
+)
+DANGLING = re.compile(r"\s*[;,]\s*(?=[\])])")
 CITED_RUN = re.compile(rf"{CITED}(?:[\s,;&\u2010-\u2015-]*{CITED})*")
 BEFORE_STOP = re.compile(r" +([.,;:])(?=\s|$)")
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
+WORD = re.compile(r"[A-Za-z][a-z]+$")
+PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
+PES2O_MIN_YEAR = 1970
+PES2O_MIN_PARAGRAPHS = 5
+PES2O_TOP_WORD_SHARE = 0.075
 LINE_HYPHEN = re.compile(r"(?<=[a-z])-\n\s*(?=[a-z])")
 
 
@@ -43,8 +53,8 @@ class Piece(msgspec.Struct):
     """Level of a header from 1; None when the source does not tell."""
 
 
-def pieces_of(paper: Paper) -> tuple[list[Piece], int]:
-    """Title, abstract, headers, paragraphs and captions in the order of the text; and the characters left outside.
+def pieces_of(paper: Paper, wanted: frozenset[str]) -> list[Piece]:
+    """The wanted ones of title, abstract, headers, paragraphs and captions, in the order of the text.
 
     Of spans that overlap the earlier, longer one stands. Front matter, bibliography and table bodies are outside.
     """
@@ -54,14 +64,13 @@ def pieces_of(paper: Paper) -> tuple[list[Piece], int]:
     has_title = False
     for span in paper.spans:
         kind = "caption" if span.kind == "figurecaption" else BODY_KINDS.get(span.kind)
-        if kind is None or span.start < end or (kind == "title" and has_title):
+        if kind not in wanted or kind is None or span.start < end or (kind == "title" and has_title):
             continue
         has_title = has_title or kind == "title"
         start = _label_start(figures, span, end) if kind == "caption" else span.start
         pieces += _split(kind, paper.text[start : span.end], start, _depth(span))
         end = span.end
-    kept = sum(len(piece.text) for piece in pieces)
-    return pieces, len(paper.text) - kept
+    return pieces
 
 
 def _split(kind: str, text: str, start: int, depth: int | None) -> list[Piece]:
@@ -169,7 +178,7 @@ def _resolve_marks(marked: str, cited: list[str], tag: str) -> str:
             next(words)
         position = group.end()
     parts.append(CITED_RUN.sub(bare, marked[position:]))
-    return BEFORE_STOP.sub(r"\1", "".join(parts))
+    return BEFORE_STOP.sub(r"\1", DANGLING.sub("", "".join(parts)))
 
 
 def rejoin(pieces: list[Piece]) -> list[Piece]:
@@ -217,6 +226,29 @@ def without_empty_headers(pieces: list[Piece]) -> list[Piece]:
         kept.append(piece)
         followed_by = piece
     return kept[::-1]
+
+
+def pes2o_refusal(pieces: list[Piece], paper: Paper) -> str | None:
+    """peS2o's gates on length, age, structure and the most frequent word; the one on web frequencies is not here."""
+    words = [word for piece in pieces for word in piece.text.split()]
+    if len(words) <= PES2O_MIN_WORDS:
+        return "too_few_words"
+    if len(words) >= PES2O_MAX_WORDS:
+        return "too_many_words"
+    if paper.year is not None and paper.year < PES2O_MIN_YEAR:
+        return "year"
+    if sum(piece.kind == "paragraph" for piece in pieces) < PES2O_MIN_PARAGRAPHS:
+        return "too_few_paragraphs"
+    word, count = Counter(words).most_common(1)[0]
+    return "top_word" if count / len(words) > PES2O_TOP_WORD_SHARE or not WORD.match(word) else None
+
+
+def pes2o_layout(pieces: list[Piece]) -> str:
+    """Title and abstract, then each header on the line above its paragraph."""
+    lines: list[str] = []
+    for piece in pieces:
+        lines += [piece.text, "\n" if piece.kind == "header" else "\n\n"]
+    return "".join(lines).rstrip("\n")
 
 
 def layout(pieces: list[Piece]) -> str:

@@ -210,8 +210,8 @@ def _cleaned(paper: Paper, context: Context, tally: Tally) -> str:
     reason = context.selector.refuse(paper)
     if reason is not None:
         raise Skip(reason)
-    text, removed = context.cleaner.text(paper)
-    reason = context.selector.refuse_text(text)
+    text, removed, reason = context.cleaner.text(paper)
+    reason = reason if reason is not None else context.selector.refuse_text(text)
     if reason is not None:
         raise Skip(reason)
     tally.chars_in += len(paper.text)

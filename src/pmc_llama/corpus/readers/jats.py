@@ -34,13 +34,15 @@ BLOCKS = {
     *("verse-group", "fig-group", "table-wrap-group", "floats-group", *FLOATS),
 }
 XREF_KINDS = {"bibr": "bibref", "fig": "figureref", "table": "tableref"}
-OTHER_ABSTRACTS = {"graphical", "teaser", "toc", "editor", "author-highlights", "executive-summary", "web-summary"}
+OTHER_ABSTRACTS = {"graphical", "teaser", "toc", "editor", "author-highlights"}
+BIB_KINDS = {"article-title": "bibtitle", "surname": "bibauthorlastname"}
 CC_URL = re.compile(r"creativecommons\.org/(?:licenses/([a-z-]+)(?:/(\d\.\d))?|publicdomain/zero)", re.IGNORECASE)
 
 
-def read_article(xml: bytes) -> Paper:
+def read_article(xml: bytes, kinds: frozenset[str] | None = None) -> Paper:
     """The paper in a JATS file: title, authors, abstract, body, references, figures, tables, in this order.
 
+    `kinds` says which spans are wanted (None: all); others may be missing, the text is always the same.
     Nothing outside the file is ever read: entities are not expanded, DTDs not loaded. Review letters
     (`sub-article`, `response`) and back matter other than references are left out. Raises Skip for XML that is broken,
     that holds no article, or that nests deeper than any article does.
@@ -48,7 +50,7 @@ def read_article(xml: bytes) -> Paper:
     try:
         root = etree.fromstring(xml, _parser())
         article = _find_article(root)
-        return _Article(article).paper()
+        return _Article(article, wants_titles=kinds is None or "bibtitle" in kinds).paper()
     except (etree.XMLSyntaxError, ValueError):
         raise Skip("bad_xml") from None
     except RecursionError:
@@ -56,7 +58,9 @@ def read_article(xml: bytes) -> Paper:
 
 
 def _parser() -> etree.XMLParser:
-    return etree.XMLParser(huge_tree=True, resolve_entities=False, no_network=True, load_dtd=False)
+    return etree.XMLParser(
+        huge_tree=True, resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+    )
 
 
 def _find_article(root: Any) -> Any:
@@ -73,8 +77,9 @@ def _find_article(root: Any) -> Any:
 class _Article:
     """One walk over an article."""
 
-    def __init__(self, article: Any) -> None:
+    def __init__(self, article: Any, wants_titles: bool) -> None:
         self.article = article
+        self.wants_titles = wants_titles
         self.meta = next(article.iter("article-meta"), None)
         self.out = TextBuilder()
         self.floats: list[Any] = []
@@ -122,9 +127,10 @@ class _Article:
     def _abstracts(self) -> None:
         if self.meta is None:
             return
-        for abstract in self.meta.findall("abstract"):
-            if abstract.get("abstract-type") in OTHER_ABSTRACTS:
-                continue
+        found = self.meta.findall("abstract")
+        plain = [abstract for abstract in found if abstract.get("abstract-type") is None]
+        others = [abstract for abstract in found if abstract.get("abstract-type") not in OTHER_ABSTRACTS]
+        for abstract in plain or others[:1]:
             start = self.out.length
             for block in [part for part in abstract.iter("p") if not any(True for _ in part.iterancestors("p"))]:
                 section = block.getparent()
@@ -205,13 +211,18 @@ class _Article:
         self._inline(child)
         kind = XREF_KINDS.get(child.get("ref-type", "")) if child.tag == "xref" else None
         if kind is not None:
-            self.out.span(kind, start, self.out.length, ref=child.get("rid"))
+            self.out.span(kind, start, self.out.length, ref=(child.get("rid") or "").split(" ")[0] or None)
 
     def _references(self) -> None:
         for reference in self.article.iterfind("back//ref"):
-            start = self.out.length
-            self.out.add(" ".join(text for text in map(str, reference.itertext()) if text.strip()))
+            start, words = self.out.length, folded(reference)
+            self.out.add(words)
             self.out.span("bibentry", start, self.out.length, ref=reference.get("id"))
+            if self.wants_titles:
+                for part in reference.iter(*BIB_KINDS):
+                    name = folded(part)
+                    place = start + words.find(name)
+                    self.out.span(BIB_KINDS[part.tag], place, place + len(name))
             self.out.end_line()
         self.out.end_block()
 

@@ -67,7 +67,7 @@ class JatsReader:
             reason = options.quick(None, listed.pmcid)
             if reason is not None and listed.pmcid is not None:
                 raise Skip(reason)
-        paper = read_article(xml)
+        paper = read_article(xml, options.kinds)
         paper.local_id = f"{options.source}:{name}"
         if paper.pmcid is None:
             paper.pmcid = _pmcid_in_name(name)

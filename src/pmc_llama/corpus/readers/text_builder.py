@@ -1,10 +1,6 @@
 """Builds a text with spans from pieces, folding white space so that offsets stay right."""
 
-import re
-
 from pmc_llama.corpus.paper import Span
-
-SPACES = re.compile(r"\s+")
 
 
 class TextBuilder:
@@ -20,12 +16,14 @@ class TextBuilder:
         """Append inline text; runs of white space become one blank, none stands at the beginning of a line."""
         if not piece:
             return
-        piece = SPACES.sub(" ", piece)
-        if self._after_space and piece[0] == " ":
-            piece = piece[1:]
-        if piece:
-            self._append(piece)
-            self._after_space = piece[-1] == " "
+        words = " ".join(piece.split())
+        if piece[0].isspace() and not self._after_space:
+            words = " " + words
+        if piece[-1].isspace() and words and words != " ":
+            words += " "
+        if words:
+            self._append(words)
+            self._after_space = words[-1] == " "
 
     def verbatim(self, text: str) -> int:
         """Append a text as it stands, for offsets that point into it; returns where it begins."""
