@@ -268,8 +268,8 @@ def test_mmlu_folder_and_file(tmp_path: Path) -> None:
     (tmp_path / "anatomy_test.csv").write_text('"Two\nlines, quoted",a,b,c,d,B\nQ?,1,2,3,4,D\n')
     questions = load(tmp_path / "anatomy_test.csv", "mmlu")
     assert [(q.question_id, q.gold, q.subject) for q in questions] == [
-        ("anatomy/0", 1, "anatomy"),
-        ("anatomy/1", 3, "anatomy"),
+        ("anatomy/test/0", 1, "anatomy"),
+        ("anatomy/test/1", 3, "anatomy"),
     ]
     assert questions[0].question == "Two\nlines, quoted"
     section = TaskSection(format="mmlu", test=".", subjects=["anatomy"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.errors import InputError
+from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.qa.prompts import Prompt
 
 
@@ -21,14 +21,33 @@ class Encoded(msgspec.Struct, frozen=True):
     continuations: list[list[int]]
 
 
-def encode(tokenizer: Any, context: str, continuations: Sequence[str]) -> Encoded:
-    """Encode one context with its continuations; see `encode_all`."""
-    return encode_all(tokenizer, [(context, continuations)])[0]
-
-
 def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> list[Encoded]:
     """Encode prompts with all their continuations; see `encode_all`."""
-    return encode_all(tokenizer, [(prompt.context, prompt.continuations) for prompt in prompts])
+    return encode_all(tokenizer, [(_in_chat(tokenizer, one, one.context), one.continuations) for one in prompts])
+
+
+def encode_solved(tokenizer: Any, prompts: Sequence[tuple[Prompt, int]]) -> list[Encoded]:
+    """Encode prompts, each with the whole right answer (given by its option's index) as its only continuation."""
+    pairs = []
+    for prompt, gold in prompts:
+        answer = prompt.lead + prompt.continuations[gold] + prompt.ending
+        pairs.append((_in_chat(tokenizer, prompt, prompt.instruction), [answer]))
+    return encode_all(tokenizer, pairs)
+
+
+def encode_instructions(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Encode what a model is given to write its own answer after."""
+    return _token_ids(tokenizer, [_in_chat(tokenizer, one, one.instruction) for one in prompts])
+
+
+def _in_chat(tokenizer: Any, prompt: Prompt, text: str) -> str:
+    """The text, in the tokenizer's chat template if the prompt is a user's turn."""
+    if not prompt.chat:
+        return text
+    if not getattr(tokenizer, "chat_template", None):
+        raise RecipeError("prompt 'chat' needs a tokenizer with a chat template, and this model's has none")
+    turns = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 
 def encode_all(tokenizer: Any, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[Encoded]:
@@ -57,9 +76,13 @@ def encode_all(tokenizer: Any, pairs: Sequence[tuple[str, Sequence[str]]]) -> li
 
 def _token_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """Ids of each text with the tokenizer's special tokens; texts that begin with BOS get no second one."""
-    if not texts:
-        return []
     bos = tokenizer.bos_token
-    special = not (bos and texts[0].startswith(bos))
-    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
-    return encoded
+    bare = [bool(bos) and text.startswith(bos) for text in texts]
+    ids: list[list[int]] = [[] for _ in texts]
+    for special in (True, False):
+        places = [i for i, has_bos in enumerate(bare) if has_bos is not special]
+        if places:
+            found = tokenizer([texts[i] for i in places], add_special_tokens=special, verbose=False)["input_ids"]
+            for i, mine in zip(places, found, strict=True):
+                ids[i] = mine
+    return ids

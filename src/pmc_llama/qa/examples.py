@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pmc_llama import files
 from pmc_llama.errors import InputError
-from pmc_llama.qa.encoding import encode_all
+from pmc_llama.qa.encoding import encode_solved
 from pmc_llama.qa.prompts import Answers, render
 from pmc_llama.qa.question import Question
 from pmc_llama.recipe.training import TrainSection
@@ -83,15 +83,14 @@ def tuning_batches(
     `prompt` and `answers` are one value, or one a task by `Question.task`. `loss_on` "answer" trains on the answer and
     the end of text alone, "all" on the prompt too. Examples longer than `seq_len` lose their beginning, as in scoring.
     """
-    pairs = []
+    solved = []
     for question in questions:
         name = prompt if isinstance(prompt, str) else prompt[question.task]
         scored = answers[question.task] if isinstance(answers, Mapping) else answers
-        one = render(name, question, scored)
-        pairs.append((one.instruction, [one.lead + one.continuations[question.gold] + one.ending]))
+        solved.append((render(name, question, scored), question.gold))
     examples = []
     truncated = 0
-    for encoded in encode_all(tokenizer, pairs):
+    for encoded in encode_solved(tokenizer, solved):
         answer = [*encoded.continuations[0], tokenizer.eos_token_id]
         ids = np.array([*encoded.context, *answer], dtype=np.int64)
         labels = ids.copy()

@@ -1,7 +1,8 @@
 """Prompts by name: what a model sees of a question, and the continuations that are scored after it.
 
 `lm-eval` equals lm-evaluation-harness 0.4.13 byte for byte, data set by data set. `plain` shows the question alone and
-scores the options' texts: right for models too small to have learnt letters. `pmc-llama-v1` is the template of
+scores the options' texts: right for models too small to have learnt letters. `chat` is the `lm-eval` prompt as a user's
+turn in the tokenizer's own chat template, for tuned chat models. `pmc-llama-v1` is the template of
 PMC-LLaMA's published tuning script and `pmc-llama-v2` the instruction form of its later paper; neither was published
 for questions over an abstract, where the wording is ours.
 """
@@ -27,6 +28,8 @@ class Prompt(msgspec.Struct, frozen=True):
     """What follows the right continuation in tuning, before the end of text."""
     lead: str = ""
     """The end of `context` that is already part of the answer; generation starts before it."""
+    chat: bool = False
+    """Whether `context` is what a user says, to be put into the tokenizer's chat template before it is encoded."""
 
     @property
     def instruction(self) -> str:
@@ -43,6 +46,7 @@ class _Body(msgspec.Struct, frozen=True):
     """Stands once, before the first shot."""
     lead: str = ""
     ending: str = ""
+    chat: bool = False
 
 
 def render(prompt: str, question: Question, answers: Answers | None = None, shots: Sequence[Question] = ()) -> Prompt:
@@ -58,9 +62,12 @@ def render(prompt: str, question: Question, answers: Answers | None = None, shot
     solved = [_solved(template(shot), shot, answers) for shot in shots]
     return Prompt(
         context=body.description + "\n\n".join([*solved, body.text]) + body.lead,
-        continuations=tuple(" " + choice for choice in _choices(prompt, body, question, answers)),
+        continuations=tuple(
+            ("" if body.chat else " ") + choice for choice in _choices(prompt, body, question, answers)
+        ),
         ending=body.ending,
         lead=body.lead,
+        chat=body.chat,
     )
 
 
@@ -125,6 +132,10 @@ def _pmc_llama_v2(question: Question) -> _Body:
     return _Body(_ALPACA.format(instruction=instruction, input=shown), lead="###Answer: OPTION", ending=" IS CORRECT.")
 
 
+def _chat(question: Question) -> _Body:
+    return msgspec.structs.replace(_lm_eval(question), chat=True)
+
+
 def _lettered(question: Question) -> str:
     return "".join(f"- {word}\n" for word in question.options) if question.words else _listed(question)
 
@@ -138,4 +149,5 @@ TEMPLATES: dict[str, Callable[[Question], _Body]] = {
     "plain": _plain,
     "pmc-llama-v1": _pmc_llama_v1,
     "pmc-llama-v2": _pmc_llama_v2,
+    "chat": _chat,
 }

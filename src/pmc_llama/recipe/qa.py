@@ -8,7 +8,7 @@ from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
 TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu"]
-PromptName = Literal["lm-eval", "plain", "pmc-llama-v1", "pmc-llama-v2"]
+PromptName = Literal["lm-eval", "plain", "pmc-llama-v1", "pmc-llama-v2", "chat"]
 
 
 class TaskSection(Section):

@@ -8,9 +8,9 @@ from pmc_llama.recipe.qa import TaskSection
 
 
 def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[Question]:
-    """Questions of one file, broken down by exam step; their ids are positions in the file, from 0."""
+    """Questions of one file, broken down by exam step; their ids are the split and the position in it, from 0."""
     records = read_rows(path)
-    questions = [_question(record, index) for index, record in enumerate(records)]
+    questions = [_question(record, f"{split}/{index}") for index, record in enumerate(records)]
     for record, question in zip(records, questions, strict=True):
         if len(question.options) != len(questions[0].options):
             expected = f"expected {len(questions[0].options)} as in the file's first question"
@@ -18,8 +18,8 @@ def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[
     return questions
 
 
-def _question(record: Record, index: int) -> Question:
-    question_id = record.optional("id") or str(index)
+def _question(record: Record, position: str) -> Question:
+    question_id = record.optional("id") or position
     if "ending0" in record.values:
         endings = [f"ending{i}" for i in range(len(LETTERS)) if f"ending{i}" in record.values]
         options = tuple(record.text(ending) for ending in endings)

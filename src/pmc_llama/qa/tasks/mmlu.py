@@ -21,21 +21,21 @@ _COLUMNS = ("question", *_OPTIONS, "answer")
 
 
 def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[Question]:
-    """Questions of one file, or of the files `SUBJECT_*.csv` of a folder; ids are `subject/position`, from 0."""
+    """Questions of one file, or of the files `SUBJECT_*.csv` of a folder; ids are `subject/split/position`, from 0."""
     if path.suffix in (".parquet", ".jsonl"):
-        return [_hub_question(record, index) for index, record in enumerate(read_rows(path))]
+        return [_hub_question(record, f"{split}/{index}") for index, record in enumerate(read_rows(path))]
     if path.is_file():
-        return _subject(path, path.stem.rsplit("_", 1)[0])
+        return _subject(path, path.stem.rsplit("_", 1)[0], split)
     questions = []
     for subject in section.subjects or MEDICAL_SUBJECTS:
         files = sorted(path.glob(f"{subject}_*.csv"))
         if len(files) != 1:
             raise InputError(f"{path}: expected one file {subject}_*.csv, found {len(files)}")
-        questions += _subject(files[0], subject)
+        questions += _subject(files[0], subject, split)
     return questions
 
 
-def _subject(path: Path, subject: str) -> list[Question]:
+def _subject(path: Path, subject: str, split: str) -> list[Question]:
     questions: list[Question] = []
     for line, row in read_csv(path):
         if line == 1 and tuple(row) == _COLUMNS:
@@ -47,15 +47,15 @@ def _subject(path: Path, subject: str) -> list[Question]:
         answer = row[5] if row[5] not in tuple("0123") else labels[int(row[5])]
         gold = record.position("answer", answer, labels)
         options = tuple(record.text(option) for option in _OPTIONS)
-        question_id = f"{subject}/{len(questions)}"
+        question_id = f"{subject}/{split}/{len(questions)}"
         questions.append(Question("", question_id, record.text("question"), options, gold, subject=subject))
     return questions
 
 
-def _hub_question(record: Record, index: int) -> Question:
+def _hub_question(record: Record, position: str) -> Question:
     options = tuple(record.texts("choices"))
     gold = record.integer("answer")
     if not 0 <= gold < len(options):
         record.fail("answer", f"expected 0 to {len(options) - 1}, found {gold}")
     subject = record.text("subject")
-    return Question("", f"{subject}/{index}", record.text("question"), options, gold, subject=subject)
+    return Question("", f"{subject}/{position}", record.text("question"), options, gold, subject=subject)

@@ -1,0 +1,77 @@
+"""Run lm-evaluation-harness on local task files: the other side of benchmarks/qa.py, run by the peer's own Python.
+
+    python benchmarks/qa_peer.py JOB.json
+
+The job names the model folder, its dtype, the folder of task files and the tasks with their shots and limits. Written
+are, for each task, the harness' own requests and answers, its accuracy, and the seconds its `loglikelihood` call took.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+
+def main(job_path: Path) -> None:
+    job = json.loads(job_path.read_text())
+    import torch
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    torch.set_num_threads(job["threads"])
+    model = HFLM(pretrained=job["model"], dtype=job["dtype"], batch_size=16, device="cpu", max_length=job["max_length"])
+    seconds = _time_calls(model)
+    manager = TaskManager(include_path=job["tasks_dir"], include_defaults=False)
+    out: dict[str, Any] = {}
+    for task in job["tasks"]:
+        seconds.clear()
+        found = simple_evaluate(
+            model=model,
+            tasks=[task["name"]],
+            num_fewshot=task["shots"],
+            limit=task["limit"],
+            task_manager=manager,
+            log_samples=True,
+            bootstrap_iters=0,
+        )
+        samples = sorted(found["samples"][task["name"]], key=lambda sample: sample["doc_id"])
+        out[task["name"]] = {
+            "seconds": sum(seconds),
+            "metrics": {
+                key: value for key, value in found["results"][task["name"]].items() if isinstance(value, float)
+            },
+            "samples": [
+                {
+                    "context": sample["arguments"][0][0],
+                    "continuations": [argument[1] for argument in sample["arguments"]],
+                    "logprobs": [float(response[0][0]) for response in sample["resps"]],
+                    "acc": sample["acc"],
+                }
+                for sample in samples
+            ],
+        }
+    Path(job["out"]).write_text(json.dumps(out))
+
+
+def _time_calls(model: Any) -> list[float]:
+    """Make `model.loglikelihood` note how long each call takes."""
+    seconds: list[float] = []
+    original = model.loglikelihood
+
+    def timed(requests: Any, **keys: Any) -> Any:
+        started_s = time.perf_counter()
+        answers = original(requests, **keys)
+        seconds.append(time.perf_counter() - started_s)
+        return answers
+
+    model.loglikelihood = timed
+    return seconds
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,60 @@
+"""Solved questions to show before each question: the harness' random draw, or the same few for all."""
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+from pmc_llama.errors import RecipeError
+from pmc_llama.qa.question import Question
+
+HARNESS_SEED = 1234
+"""lm-evaluation-harness' default seed of the draw."""
+
+
+def choose_shots(
+    questions: Sequence[Question],
+    pool: Sequence[Question],
+    k: int,
+    *,
+    kind: Literal["fixed", "sampled"] = "fixed",
+    seed: int = HARNESS_SEED,
+) -> list[tuple[Question, ...]]:
+    """`k` solved questions of `pool` for each question, never the question itself. MMLU's come from its own subject.
+
+    `fixed`: the pool's first k, so that their part of the prompt is computed once. `sampled`: as lm-evaluation-harness
+    0.4.13 draws them, from one random stream that runs on from question to question; the shots then depend on the order
+    of the questions. Raises RecipeError if the pool is too small.
+    """
+    if k == 0:
+        return [()] * len(questions)
+    return _fixed(questions, pool, k) if kind == "fixed" else _sampled(questions, pool, k, random.Random(seed))
+
+
+def _fixed(questions: Sequence[Question], pool: Sequence[Question], k: int) -> list[tuple[Question, ...]]:
+    found = []
+    for question in questions:
+        mine = [shot for shot in pool if question.format != "mmlu" or shot.subject == question.subject]
+        found.append(tuple(_enough([shot for shot in mine[: k + 1] if not _same(shot, question)][:k], k, question)))
+    return found
+
+
+def _sampled(
+    questions: Sequence[Question], pool: Sequence[Question], k: int, rng: random.Random
+) -> list[tuple[Question, ...]]:
+    """One more than needed is drawn where the pool is the tested split itself, and the question taken out."""
+    tested = {question.question_id for question in questions}
+    spare = 1 if any(shot.question_id in tested and shot.task == questions[0].task for shot in pool) else 0
+    _enough(pool[: k + spare], k + spare, questions[0])
+    return [
+        tuple([shot for shot in rng.sample(pool, k + spare) if not _same(shot, question)][:k]) for question in questions
+    ]
+
+
+def _same(shot: Question, question: Question) -> bool:
+    return (shot.task, shot.question_id) == (question.task, question.question_id)
+
+
+def _enough(shots: Sequence[Question], k: int, question: Question) -> Sequence[Question]:
+    if len(shots) < k:
+        raise RecipeError(f"task {question.task!r}: {k} shots are asked for, but the pool has only {len(shots)}")
+    return shots
