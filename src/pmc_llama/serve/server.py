@@ -1,0 +1,74 @@
+"""`pmc-llama serve`: vLLM where it is installed and a GPU is there, else our own small server on transformers."""
+
+import importlib.util
+import ipaddress
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pmc_llama.errors import InputError
+from pmc_llama.serve.engine import Engine, Limits
+
+Backend = Literal["vllm", "transformers"]
+
+
+def serve(
+    folder: Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    backend: Backend | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Answer OpenAI's API for the model in `folder` (or a hub id) until interrupted.
+
+    `backend` None chooses. Raises InputError for an address that others can reach without a `token`, for a backend
+    that is not installed, and for a folder without a model.
+    """
+    check_address(host, token)
+    chosen = backend or choose_backend()
+    print(f"serving {folder} with {chosen} at http://{host}:{port}/v1 (Ctrl-C stops)", flush=True)
+    if chosen == "vllm":
+        if importlib.util.find_spec("vllm") is None:
+            raise InputError("vLLM is not installed: `pip install vllm`, or leave the backend out")
+        command, environment = vllm_command(folder, host, port, token)
+        subprocess.run(command, env=os.environ | environment, check=True)
+        return
+    try:
+        import uvicorn  # type: ignore[import-not-found,unused-ignore]
+
+        from pmc_llama.serve.app import build_app
+    except ImportError as error:
+        raise InputError(f"serving needs the extra `serve`: pip install 'pmc-llama[serve]' ({error})") from None
+    app = build_app(Engine(folder, limits), token=token)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=10)
+
+
+def choose_backend() -> Backend:
+    """vLLM if it is installed and there is a GPU for it, else transformers."""
+    import torch
+
+    return "vllm" if importlib.util.find_spec("vllm") is not None and torch.cuda.is_available() else "transformers"
+
+
+def vllm_command(folder: Path | str, host: str, port: int, token: str | None) -> tuple[list[str], dict[str, str]]:
+    """vLLM's own server for the model, and what to add to its environment: a token on a command line is no secret."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command += ["--served-model-name", Path(folder).name, "--host", host, "--port", str(port)]
+    return command, {"VLLM_API_KEY": token} if token else {}
+
+
+def check_address(host: str, token: str | None) -> None:
+    """Raises InputError for an address beyond loopback without a token."""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local and not token:
+        raise InputError(
+            f"host {host} can be reached from other machines: give a token (--token, or PMC_LLAMA_TOKEN), "
+            "or serve on 127.0.0.1"
+        )

@@ -1,0 +1,145 @@
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pmc_llama.errors import InputError
+from pmc_llama.serve.engine import Busy, Engine, Job, Limits, Piece
+from pmc_llama.serve.prompting import chat_ids, plain_transcript
+from pmc_llama.serve.sampling import RowSampler, Sampling
+from pmc_llama.serve.text import TextStream
+from release.tiny import ANSWER, QUESTION
+
+
+@pytest.fixture(scope="module")
+def engine(model_folder: Path) -> Iterator[Engine]:
+    engine = Engine(model_folder)
+    yield engine
+    engine.close()
+
+
+def ask(engine: Engine, prompt: str, *, max_tokens: int = 20, **more: Any) -> "queue.SimpleQueue[Piece]":
+    pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+    engine.submit(Job(list(engine.tokenizer(prompt)["input_ids"]), max_tokens, pieces.put, **more))
+    return pieces
+
+
+def read(pieces: "queue.SimpleQueue[Piece]") -> tuple[str, Piece]:
+    text = ""
+    while True:
+        piece = pieces.get(timeout=60)
+        text += piece.text
+        if piece.finish:
+            return text, piece
+
+
+def test_answers_and_stops_at_the_end_token(engine: Engine) -> None:
+    text, last = read(ask(engine, QUESTION))
+    assert text == ANSWER and last.finish == "stop" and last.tokens < 10
+
+
+def test_what_shares_a_batch_does_not_change_an_answer(engine: Engine) -> None:
+    prompts = [QUESTION, "zolimab", "Patients with hypertension received", "A B C"]
+    sampled = [Sampling(), Sampling(1.0, 0.9, seed=3), Sampling(0.7, seed=4), Sampling(1.5, seed=5)]
+    asked = list(zip(prompts, sampled, strict=True))
+    alone = [read(ask(engine, prompt, sampling=one)) for prompt, one in asked]
+    blocker = ask(engine, "blood", max_tokens=60, sampling=Sampling(2.0, seed=1))  # the others gather behind it
+    together = [ask(engine, prompt, sampling=one) for prompt, one in asked]
+    read(blocker)
+    assert [read(pieces) for pieces in together] == alone
+
+
+def test_limits_of_length_and_stop_strings(engine: Engine) -> None:
+    text, last = read(ask(engine, "Patients with", max_tokens=3))
+    assert (last.finish, last.tokens) == ("length", 3)
+    text, last = read(ask(engine, QUESTION, stops=("es",)))
+    assert (text, last.finish) == (" y", "stop")
+
+
+def test_a_full_queue_refuses_and_loses_nobody(model_folder: Path) -> None:
+    engine = Engine(model_folder, Limits(batch=2, waiting=3))
+    running = threading.Event()
+    blocking = threading.Event()
+
+    def hold(piece: Piece) -> None:
+        running.set()
+        blocking.wait(60)
+
+    engine.submit(Job([1, 5], 2, hold))
+    assert running.wait(60)
+    asked = [ask(engine, QUESTION) for _ in range(3)]
+    with pytest.raises(Busy, match="3 requests are waiting already"):
+        ask(engine, QUESTION)
+    blocking.set()
+    assert [read(pieces)[0] for pieces in asked] == [ANSWER] * 3
+    engine.close()
+
+
+def test_late_and_cancelled_jobs_end(model_folder: Path) -> None:
+    engine = Engine(model_folder, Limits(timeout_s=0.0))
+    assert read(ask(engine, QUESTION))[1].finish == "timeout"
+    engine.limits = Limits()
+    cancelled = threading.Event()
+    cancelled.set()
+    assert read(ask(engine, QUESTION, cancelled=cancelled))[1].finish == "timeout"
+    engine.close()
+
+
+def test_the_engine_outlives_a_failure(engine: Engine) -> None:
+    pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+    engine.submit(Job([10**6], 5, pieces.put))  # no such token
+    assert read(pieces)[1].finish == "error"
+    assert read(ask(engine, QUESTION))[0] == ANSWER
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no config\.json"):
+        Engine(tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=30), stops=st.lists(st.text(min_size=1, max_size=3), max_size=2))
+def test_pieces_join_to_the_text_before_the_first_stop(engine: Engine, text: str, stops: list[str]) -> None:
+    tokenizer = engine.tokenizer
+    ids = tokenizer("Q:" + text, add_special_tokens=False)["input_ids"]
+    start = len(tokenizer("Q:", add_special_tokens=False)["input_ids"])
+    whole = TextStream(tokenizer, ids[:start], [])
+    expected = "".join(whole.add(token) for token in ids[start:]) + whole.finish()
+    assert tokenizer.decode(ids[start - 1 :]) == tokenizer.decode(ids[start - 1 : start]) + expected
+    stream, got = TextStream(tokenizer, ids[:start], stops), ""
+    for token in ids[start:]:
+        got += stream.add(token)
+        if stream.stopped:
+            break
+    got += stream.finish()
+    ends = [expected.find(stop) for stop in stops if stop in expected]
+    assert got == (expected[: min(ends)] if ends else expected)
+
+
+def test_sampler_follows_the_distribution_and_top_p() -> None:
+    scores = torch.log(torch.tensor([[0.5, 0.3, 0.2]])).repeat(3000, 1)
+    rows = [Sampling(1.0, 0.7, seed=seed) for seed in range(3000)]
+    chosen = RowSampler(rows)(torch.zeros(3000, 1), scores).argmax(-1)
+    counts = torch.bincount(chosen, minlength=3)
+    assert counts[2] == 0  # the first two have 0.8 together
+    assert abs(counts[0] / 3000 - 0.5 / 0.8) < 0.04
+    greedy = RowSampler([Sampling()] * 3000)(torch.zeros(3000, 1), scores)
+    assert bool((greedy.argmax(-1) == 0).all()) and bool((greedy > -torch.inf).sum(-1).eq(1).all())
+
+
+def test_chat_uses_the_template_or_the_form_of_the_questions(engine: Engine) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    assert plain_transcript(messages) == "Be brief.\nQuestion: Why?\nAnswer:"
+    tokenizer = engine.tokenizer
+    assert chat_ids(tokenizer, messages) == tokenizer("Be brief.\nQuestion: Why?\nAnswer:")["input_ids"]
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    try:
+        assert tokenizer.decode(chat_ids(tokenizer, messages)).endswith("<system>Be brief.<user>Why?")
+    finally:
+        tokenizer.chat_template = None
