@@ -1,0 +1,81 @@
+"""`pmc-llama chat`: a conversation in the terminal, shown as it is written."""
+
+import queue
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from pmc_llama.serve.engine import Engine, Job, Piece
+from pmc_llama.serve.prompting import chat_ids
+from pmc_llama.serve.sampling import Sampling
+
+DISCLAIMER = "Research only: answers may be wrong, and are no medical advice."
+HELP = "An empty line or Ctrl-D ends; /new forgets the conversation."
+
+
+def chat(
+    folder: Path | str,
+    *,
+    max_tokens: int = 256,
+    temperature: float = 0.0,
+    read: Callable[[str], str] = input,
+    console: Console | None = None,
+) -> None:
+    """Talk with the model in `folder` (or a hub id) until the input ends. Ctrl-C stops the answer alone."""
+    console = console or Console()
+    engine = Engine(folder)
+    console.print(f"[bold]{escape(engine.name)}[/]. {DISCLAIMER}\n[dim]{HELP}[/]")
+    if engine.tokenizer.chat_template is None:
+        console.print(
+            "[dim]This model has no chat template: it was not tuned on conversations, and gets plain questions.[/]"
+        )
+    messages: list[dict[str, str]] = []
+    try:
+        while (said := _read(read)) is not None:
+            if said == "/new":
+                messages = []
+                continue
+            messages.append({"role": "user", "content": said})
+            answer = _answer(engine, messages, max_tokens, Sampling(temperature, 0.95), console)
+            messages.append({"role": "assistant", "content": answer})
+    finally:
+        engine.close()
+
+
+def _read(read: Callable[[str], str]) -> str | None:
+    try:
+        return read("\n> ").strip() or None
+    except (EOFError, KeyboardInterrupt):
+        return None
+
+
+def _answer(
+    engine: Engine, messages: list[dict[str, str]], max_tokens: int, sampling: Sampling, console: Console
+) -> str:
+    """Print the answer as it comes and return it; the oldest turns are forgotten where the context is full."""
+    ids = chat_ids(engine.tokenizer, messages)
+    while len(ids) + max_tokens > engine.context and len(messages) > 2:
+        del messages[:2]
+        ids = chat_ids(engine.tokenizer, messages)
+    room = engine.context - len(ids)
+    if room < 1:
+        console.print(f"[red]That is longer than the model's context of {engine.context} tokens.[/]")
+        return ""
+    pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+    job = Job(ids, min(max_tokens, room), pieces.put, sampling)
+    engine.submit(job)
+    text, piece = "", Piece()
+    try:
+        while not piece.finish:
+            piece = pieces.get()
+            shown = piece.text if text else piece.text.lstrip()
+            text += shown
+            console.print(shown, end="", markup=False, highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        job.cancelled.set()
+    console.print(
+        {"length": " […]", "timeout": " [stopped]", "error": " [failed]"}.get(piece.finish or "", ""), markup=False
+    )
+    return text
