@@ -27,9 +27,10 @@ import torch
 import yaml
 
 from pmc_llama import files
+from pmc_llama.model.load import load_for_inference
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.score import load_scorer_model, score
+from pmc_llama.qa.score import score
 from pmc_llama.qa.shots import choose_shots
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe.qa import TaskSection
@@ -197,7 +198,7 @@ def run_parity(folder: Path, limit: int | None, threads: int) -> list[dict[str, 
     five = 60 if limit is None else min(60, limit)
     plan = [("mmlu", 5, five), ("medmcqa", 5, five), ("medqa", 5, five), ("headqa", 5, five), ("pubmedqa", 1, five)]
     plan += [(name, 0, limit) for name in ("pubmedqa", "mmlu", "headqa", "medqa", "medmcqa", "medmcqa_texts")]
-    tokenizer, model = hf_tokenizer(model_path), load_scorer_model(model_path, precision="fp32")
+    tokenizer, model = hf_tokenizer(model_path), load_for_inference(model_path)
     return [
         _parity_row(folder, model_path, model, tokenizer, questions, name, shots, count, threads)
         for name, shots, count in plan
@@ -280,7 +281,7 @@ def run_speed(folder: Path, options: argparse.Namespace) -> None:
     write_tasks(folder, questions)
     model_path = write_model(folder / "model", hidden=512, layers=6, spread=0.05)
     tokenizer = hf_tokenizer(model_path)
-    model = load_scorer_model(model_path, precision="bf16" if options.dtype == "bfloat16" else "fp32")
+    model = load_for_inference(model_path, dtype=getattr(torch, options.dtype))
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in SPEED_ROWS}
     for _ in range(options.runs):
         for name, (task, shots) in SPEED_ROWS.items():

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from pmc_llama.errors import InputError
+from pmc_llama.model.load import load_for_inference
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.score import Scored, load_scorer_model, score
+from pmc_llama.qa.score import Scored, score
 
 from .conftest import make_questions
 
@@ -119,7 +120,7 @@ def test_bf16_weights_keep_an_fp32_softmax(
     model: Any, tokenizer: Any, questions: list[Question], tmp_path: Path
 ) -> None:
     model.save_pretrained(tmp_path)
-    half = load_scorer_model(tmp_path, precision="bf16")
+    half = load_for_inference(tmp_path, dtype=torch.bfloat16)
     assert half.dtype == torch.bfloat16
     scored = score(half, tokenizer, questions, max_length=400)
     values = torch.tensor([one.option_logprobs for one in scored], dtype=torch.float64)
@@ -133,15 +134,13 @@ def test_adapter_is_merged(model: Any, tokenizer: Any, questions: list[Question]
     model.save_pretrained(tmp_path / "base")
     torch.manual_seed(1)
     tuned = get_peft_model(
-        load_scorer_model(tmp_path / "base"),
+        load_for_inference(tmp_path / "base"),
         LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
     )
     tuned.save_pretrained(tmp_path / "adapter")
-    merged = load_scorer_model(tmp_path / "base", tmp_path / "adapter")
+    merged = load_for_inference(tmp_path / "base", tmp_path / "adapter")
     for one, question in zip(score(merged, tokenizer, questions, max_length=400), questions, strict=True):
         assert one.option_logprobs == pytest.approx(plain_logprobs(tuned, tokenizer, question, 400), abs=1e-4)
-    with pytest.raises(InputError, match=r"no config\.json"):
-        load_scorer_model(tmp_path / "adapter" / "none")
 
 
 def test_what_cannot_be_scored_is_an_error(model: Any, tokenizer: Any) -> None:

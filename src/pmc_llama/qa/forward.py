@@ -32,6 +32,14 @@ class Row(msgspec.Struct, frozen=True):
         return len(self.context) + sum(len(branch.ids) - 1 for branch in self.branches)
 
 
+class Value(msgspec.Struct, frozen=True):
+    """What the model makes of one continuation."""
+
+    logprob: float
+    greedy: bool
+    """Whether each of its tokens is the likeliest one."""
+
+
 class _Laid(msgspec.Struct, frozen=True):
     """A batch of rows as tensors."""
 
@@ -43,19 +51,18 @@ class _Laid(msgspec.Struct, frozen=True):
     owner: Tensor  # [N] which continuation of the batch it belongs to
 
 
-def option_logprobs(
-    model: Any, batches: Iterable[list[Row]], shared: Sequence[int]
-) -> Iterator[tuple[list[Row], list[list[float]]]]:
-    """For each batch of rows, the summed log-likelihood of each row's branches. All contexts begin with `shared`."""
+def score_rows(model: Any, batches: Iterable[list[Row]], shared: Sequence[int]) -> Iterator[tuple[Row, list[Value]]]:
+    """Each row with the values of its branches, batch after batch. All contexts begin with `shared`."""
     prefix = _Prefix(model, shared)
     for rows in batches:
         laid = _lay(rows, len(shared), model.device)
         hidden = prefix.hidden(laid)  # [B, T, D]
-        logprob = _token_logprobs(model, hidden.flatten(0, 1), laid)  # [N]
-        count = sum(len(row.branches) for row in rows)
-        sums = torch.zeros(count, dtype=torch.float64, device=logprob.device)
-        values = iter(sums.index_add_(0, laid.owner, logprob.double()).tolist())
-        yield rows, [[next(values) for _ in row.branches] for row in rows]
+        logprob, likeliest = _token_logprobs(model, hidden.flatten(0, 1), laid)  # [N], [N]
+        sums = torch.zeros(2, sum(len(row.branches) for row in rows), dtype=torch.float64, device=logprob.device)
+        sums.index_add_(1, laid.owner, torch.stack([logprob, (~likeliest).float()]).double())
+        values = iter([Value(total, missed == 0) for total, missed in zip(*sums.tolist(), strict=True)])
+        for row in rows:
+            yield row, [next(values) for _ in row.branches]
 
 
 class _Prefix:
@@ -125,20 +132,21 @@ def _lay(rows: Sequence[Row], skip: int, device: torch.device) -> _Laid:
     return _Laid(*(one.to(device) for one in (ids, positions, branch, place, target, owners)))
 
 
-def _token_logprobs(model: Any, hidden: Tensor, laid: _Laid) -> Tensor:
-    """fp32 log-probability of each scored token [N], from final hidden states [B·T, D] of any precision."""
+def _token_logprobs(model: Any, hidden: Tensor, laid: _Laid) -> tuple[Tensor, Tensor]:
+    """fp32 log-probability of each scored token [N] and whether it is the likeliest, from hidden states [B·T, D]."""
     head = model.get_output_embeddings()
     weight = head.weight.float()  # [V, D]
     bias = head.bias.float() if head.bias is not None else None
-    distinct, which = torch.unique_consecutive(
+    places, which = torch.unique_consecutive(
         laid.place, return_inverse=True
     )  # options share their context's last place
-    found = []
-    for start in range(0, len(distinct), _PLACES_AT_ONCE):
-        logits = F.linear(hidden[distinct[start : start + _PLACES_AT_ONCE]].float(), weight, bias)  # [C, V]
-        low, high = torch.searchsorted(
-            which, torch.tensor([start, start + _PLACES_AT_ONCE], device=which.device)
-        ).tolist()
-        picked = logits[which[low:high] - start, laid.target[low:high]]
-        found.append(picked - logits.logsumexp(-1)[which[low:high] - start])
-    return torch.cat(found)
+    logprobs, likeliest = [], []
+    for start in range(0, len(places), _PLACES_AT_ONCE):
+        end = start + _PLACES_AT_ONCE
+        logits = F.linear(hidden[places[start:end]].float(), weight, bias)  # [C, V]
+        low, high = torch.searchsorted(which, torch.tensor([start, end], device=which.device)).tolist()
+        local = which[low:high] - start
+        picked = logits[local, laid.target[low:high]]
+        logprobs.append(picked - logits.logsumexp(-1)[local])
+        likeliest.append(picked >= logits.amax(-1)[local])
+    return torch.cat(logprobs), torch.cat(likeliest)

@@ -6,17 +6,18 @@ all. What all rows begin with (fixed shots) is computed once. Only positions tha
 vocabulary, in fp32 from the final hidden state on.
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 import torch
+from torch import distributed
 
 from pmc_llama.errors import InputError
 from pmc_llama.progress import Progress
 from pmc_llama.qa.encoding import Encoded, encode_prompts
-from pmc_llama.qa.forward import Branch, Row, option_logprobs
+from pmc_llama.qa.forward import Branch, Row, Value, score_rows
+from pmc_llama.qa.journal import Journal
 from pmc_llama.qa.prompts import Answers, Prompt, render
 from pmc_llama.qa.question import Question
 
@@ -39,6 +40,8 @@ class Scored(msgspec.Struct, frozen=True):
     """Whether two options share the largest score exactly."""
     truncated: bool
     """Whether the input was longer than the model takes, so that it lost its beginning."""
+    option_greedy: tuple[bool, ...] = ()
+    """Whether greedy decoding would have written this very continuation."""
 
 
 def score(
@@ -52,76 +55,81 @@ def score(
     batch_tokens: int = 16384,
     max_length: int | None = None,
     shots: Sequence[Sequence[Question]] | None = None,
+    journal: Journal | None = None,
 ) -> list[Scored]:
     """Score questions, in their order. Semantics are lm-evaluation-harness'; results do not depend on `batch_tokens`.
 
     `model`: a causal LM of transformers in eval mode, of any precision; `shots`: solved questions to show before each
-    question; `max_length`: longest input in tokens (None: the model's), longer ones are truncated from the left.
-    Raises InputError for a continuation that has no tokens or does not fit `max_length`.
+    question; `max_length`: longest input in tokens (None: the model's), longer ones are truncated from the left;
+    `journal`: where results are kept as they come, so that an interrupted call goes on. Where torch.distributed is
+    initialised, each process scores its share and all return everything. Raises InputError for a continuation that has
+    no tokens or does not fit `max_length`.
     """
     examples = shots if shots is not None else [()] * len(questions)
     prompts = [render(prompt, one, answers, solved) for one, solved in zip(questions, examples, strict=True)]
-    logprobs, truncated = score_prompts(model, tokenizer, prompts, batch_tokens=batch_tokens, max_length=max_length)
-    results = []
-    for i, question in enumerate(questions):
-        lengths = _lengths(tokenizer, prompts[i], normalise)
-        scores = tuple(value / length for value, length in zip(logprobs[i], lengths, strict=True))
-        best = max(scores)
-        results.append(
-            Scored(
-                question_id=question.question_id,
-                option_logprobs=tuple(logprobs[i]),
-                option_scores=scores,
-                chosen=scores.index(best),
-                tie=scores.count(best) > 1,
-                truncated=truncated[i],
-            )
-        )
-    return results
-
-
-def score_prompts(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], *, batch_tokens: int, max_length: int | None
-) -> tuple[list[list[float]], list[bool]]:
-    """Log-likelihoods of each prompt's continuations, and whether the prompt was truncated."""
     limit = max_length or int(model.config.max_position_embeddings)
-    encoded = encode_prompts(tokenizer, prompts)
-    results = [[0.0] * len(one.continuations) for one in encoded]
-    truncated = [False] * len(encoded)
-    whole_rows: list[Row] = []
-    cut_rows: list[Row] = []
-    for i, one in enumerate(encoded):
-        truncated[i] = max(len(one.context) + len(part) for part in one.continuations) > limit + 1
-        (cut_rows if truncated[i] else whole_rows).extend(_rows(i, one, limit))
-    with Progress("score", len(whole_rows) + len(cut_rows), "rows") as progress, torch.inference_mode():
-        for rows in (whole_rows, cut_rows):
-            shared = _shared_beginning(rows)
-            for batch, values in option_logprobs(model, _batches(rows, batch_tokens), shared):
-                for row, logprobs in zip(batch, values, strict=True):
-                    for branch, logprob in zip(row.branches, logprobs, strict=True):
-                        results[row.item][branch.option] = logprob
-                progress.advance(len(batch))
-    return results, truncated
+    found: dict[int, Scored] = journal.read(Scored) if journal else {}
+    todo = [i for i in range(len(questions)) if i not in found]
+    if distributed.is_initialized():
+        distributed.barrier()  # all have read the journal before any writes to it
+        todo = todo[distributed.get_rank() :: distributed.get_world_size()]
+    mine: dict[int, Scored] = {}
+    with Progress("score", len(todo), "questions") as progress:
+        encoded = dict(zip(todo, encode_prompts(tokenizer, [prompts[i] for i in todo]), strict=True))
+        for i, values, truncated in _values(model, encoded, limit, batch_tokens):
+            lengths = _lengths(prompts[i], encoded[i], normalise)
+            mine[i] = _scored(questions[i].question_id, values, lengths, truncated)
+            if journal:
+                journal.add(i, mine[i])
+            progress.advance()
+    found |= _gathered(mine)
+    return [found[i] for i in range(len(questions))]
 
 
-def load_scorer_model(path: Path, adapter: Path | None = None, precision: str = "auto") -> Any:
-    """A model to score with: a Hugging Face folder, a PEFT adapter merged into it if given, on the GPU if there is one.
+def _gathered(mine: dict[int, Scored]) -> dict[int, Scored]:
+    """The results of all processes."""
+    if not distributed.is_initialized():
+        return mine
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, mine)
+    return {i: one for part in parts for i, one in part.items()}
 
-    `precision` "bf16" or "fp32" is that of the weights; "auto" is bf16 on a GPU and fp32 elsewhere.
-    """
-    from transformers import AutoModelForCausalLM
 
-    if not (path / "config.json").is_file():
-        raise InputError(f"{path} is not a model folder: it has no config.json")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    dtype = torch.bfloat16 if half else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32 if adapter else dtype)
-    if adapter is not None:
-        from peft import PeftModel
+def _scored(question_id: str, values: Sequence[Value], lengths: Sequence[int], truncated: bool) -> Scored:
+    scores = tuple(value.logprob / length for value, length in zip(values, lengths, strict=True))
+    best = max(scores)
+    return Scored(
+        question_id=question_id,
+        option_logprobs=tuple(value.logprob for value in values),
+        option_scores=scores,
+        chosen=scores.index(best),
+        tie=scores.count(best) > 1,
+        truncated=truncated,
+        option_greedy=tuple(value.greedy for value in values),
+    )
 
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()  # in fp32, then rounded once
-    return model.to(device=device, dtype=dtype).eval()
+
+def _values(
+    model: Any, encoded: Mapping[int, Encoded], limit: int, batch_tokens: int
+) -> Iterator[tuple[int, list[Value], bool]]:
+    """Each question's option values as they come, and whether it was truncated."""
+    rows = {i: _rows(i, one, limit) for i, one in encoded.items()}
+    whole = [row for i, mine in rows.items() for row in mine if not _too_long(encoded[i], limit)]
+    cut = [row for i, mine in rows.items() for row in mine if _too_long(encoded[i], limit)]
+    values: dict[int, dict[int, Value]] = {i: {} for i in encoded}
+    with torch.inference_mode():
+        for part in (whole, cut):
+            for row, branch_values in score_rows(model, _batches(part, batch_tokens), _shared_beginning(part)):
+                mine = values[row.item]
+                mine |= {branch.option: value for branch, value in zip(row.branches, branch_values, strict=True)}
+                count = len(encoded[row.item].continuations)
+                if len(mine) == count:
+                    yield row.item, [mine[option] for option in range(count)], part is cut
+
+
+def _too_long(encoded: Encoded, limit: int) -> bool:
+    """Whether some option's input does not fit; its last token is predicted, not read."""
+    return max(len(encoded.context) + len(part) for part in encoded.continuations) > limit + 1
 
 
 def _rows(item: int, encoded: Encoded, limit: int) -> list[Row]:
@@ -160,11 +168,11 @@ def _shared_beginning(rows: Sequence[Row]) -> list[int]:
     return first[:size] if size >= MIN_SHARED_TOKENS else []
 
 
-def _lengths(tokenizer: Any, prompt: Prompt, normalise: Normalise) -> list[int]:
+def _lengths(prompt: Prompt, encoded: Encoded, normalise: Normalise) -> list[int]:
     """What each option's log-likelihood is divided by. Characters and bytes leave the leading blank out."""
     if normalise == "none":
         return [1] * len(prompt.continuations)
     if normalise == "tokens":
-        return [len(part) for part in encode_prompts(tokenizer, [prompt])[0].continuations]
-    choices = [continuation[1:] for continuation in prompt.continuations]
+        return [len(part) for part in encoded.continuations]
+    choices = [continuation.removeprefix(" ") for continuation in prompt.continuations]
     return [len(choice) if normalise == "chars" else len(choice.encode()) for choice in choices]
