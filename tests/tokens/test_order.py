@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pmc_llama.errors import StoreError
 from pmc_llama.recipe.tokens import OrderSection
+from pmc_llama.tokens.bestfit import best_fit
 from pmc_llama.tokens.order import StoreBatches, batches
 from pmc_llama.tokens.permutation import Permutation
 from pmc_llama.tokens.shards import finish_store, shard_paths, write_shard_index
@@ -17,7 +18,7 @@ from pmc_llama.tokens.store import TokenStore
 from pmc_llama.train.batches import IGNORE, Rows
 
 BOS, EOS = 1, 2
-KINDS = ["packed", "sweep", "windows"]
+KINDS = ["packed", "best_fit", "sweep", "windows"]
 LENGTHS = [5, 0, 31, 1, 16, 17, 90, 15, 200, 3, 64, 33]
 
 
@@ -36,8 +37,10 @@ def write_store(folder: Path, lengths: list[int], heldout: float = 0.0) -> Token
 
 
 def source(store: TokenStore, kind: str, **settings: object) -> StoreBatches:
+    """`kind`: an order; "best_fit" is `packed` with that packing."""
+    order = OrderSection(packing="best_fit") if kind == "best_fit" else OrderSection(kind=kind)  # type: ignore[arg-type]
     given = {"split": "train", "seq_len": 16, "global_batch": 4, "epochs": 2.0, "seed": 0, "bos_id": BOS, "eos_id": EOS}
-    return batches(store, OrderSection(kind=kind), **(given | settings))  # type: ignore[arg-type]
+    return batches(store, order, **(given | settings))  # type: ignore[arg-type]
 
 
 def pieces(rows: Rows) -> list[tuple[list[int], bool]]:
@@ -68,19 +71,21 @@ lengths_strategy = st.lists(st.integers(0, 70), min_size=2, max_size=12).filter(
 
 @settings(max_examples=60, deadline=None)
 @given(lengths=lengths_strategy, seq_len=st.integers(8, 40), batch=st.integers(1, 5), seed=st.integers(0, 9))
+@pytest.mark.parametrize("kind", ["packed", "best_fit"])
 def test_packed_shows_every_token_exactly_once_an_epoch(
-    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seq_len: int, batch: int, seed: int
+    tmp_path_factory: pytest.TempPathFactory, kind: str, lengths: list[int], seq_len: int, batch: int, seed: int
 ) -> None:
     store = write_store(tmp_path_factory.mktemp("store"), lengths)
     shape = {"seq_len": seq_len, "global_batch": batch, "seed": seed}
-    run = source(store, "packed", epochs=1, **shape)
+    run = source(store, kind, epochs=1, **shape)
     all_rows = epoch_rows(run)
     assert sorted(token for rows in all_rows for token in real_tokens(rows)) == list(range(10, 10 + sum(lengths)))
     documents = sum(1 for length in lengths if length)
     all_ids = np.concatenate([rows.ids.ravel() for rows in all_rows])
     assert (all_ids == BOS).sum() == documents
     padding = run.rows_per_epoch * seq_len - run.total_tokens
-    assert (all_ids == EOS).sum() == documents + padding and padding < seq_len
+    assert (all_ids == EOS).sum() == documents + padding
+    assert kind == "best_fit" or padding < seq_len
 
 
 @settings(max_examples=40, deadline=None)
@@ -90,13 +95,14 @@ def test_coverage_is_exact_at_every_step_in_any_order_of_asking(
 ) -> None:
     store = write_store(tmp_path_factory.mktemp("store"), lengths)
     run = source(store, kind, epochs=4, seed=seed, global_batch=batch)
-    marks = 2 * sum(1 for length in lengths if length) if kind == "packed" else 0
+    packed = kind in ("packed", "best_fit")
+    marks = 2 * sum(1 for length in lengths if length) if packed else 0
     seen: set[int] = set()
     expected, first_epoch_marks = [0.0], 0
     for step in range(run.steps):
         rows = run.rows(step)
         seen.update(real_tokens(rows))
-        if kind == "packed":
+        if packed:
             first_epoch_marks = min(marks, first_epoch_marks + _marks(rows, store, run, step))
         expected.append((len(seen) + first_epoch_marks) / (sum(lengths) + marks))
     asked = source(store, kind, epochs=4, seed=seed, global_batch=batch)
@@ -203,9 +209,9 @@ def test_seed_epoch_and_kind_change_the_order_and_the_fingerprint(tmp_path: Path
     store = write_store(tmp_path / "store", LENGTHS)
     runs = {(kind, seed): source(store, kind, seed=seed, epochs=1) for kind in KINDS for seed in (0, 1)}
     orders = {name: tuple(t for rows in epoch_rows(run) for t in real_tokens(rows)) for name, run in runs.items()}
-    assert len(set(orders.values())) == 6
+    assert len(set(orders.values())) == 2 * len(KINDS)
     variants = [source(store, "packed", **change) for change in ({}, {"seq_len": 17}, {"epochs": 3}, {"eos_id": 3})]
-    assert len({run.fingerprint for run in [*runs.values(), *variants]}) == 10
+    assert len({run.fingerprint for run in [*runs.values(), *variants]}) == 2 * len(KINDS) + 4
     assert source(store, "packed").fingerprint == source(store, "packed").fingerprint
     other = write_store(tmp_path / "other", [*LENGTHS[:-1], 34])
     assert source(other, "packed").fingerprint != source(store, "packed").fingerprint
@@ -246,3 +252,27 @@ def test_permutations_are_even() -> None:
     for counts, expected in ((landed, seeds / n), (pairs[~np.eye(n, dtype=bool)], seeds / n)):
         chi2 = ((counts - expected) ** 2 / expected).sum() / counts.size
         assert 0.6 < chi2 < 1.4
+
+
+def test_best_fit_cuts_only_documents_longer_than_a_row(tmp_path: Path) -> None:
+    lengths = [5, 9, 14, 3, 1, 30, 45, 7, 7, 7, 2]
+    store = write_store(tmp_path / "store", lengths)
+    run = source(store, "best_fit", epochs=1)
+    found = [ids for rows in epoch_rows(run) for ids, labelled in pieces(rows) if labelled]
+    whole = [[number for number in ids if number >= 10] for ids in found if ids[0] == BOS and ids[-1] == EOS]
+    assert sorted(map(len, whole)) == sorted(length for length in lengths if length + 2 <= 16)
+    assert run.rows_per_epoch == 5 + 5, "rows full of one document, and rows of last pieces"
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=st.lists(st.integers(1, 29), max_size=50), capacity=st.integers(29, 60))
+def test_best_fit_equals_the_plain_algorithm(lengths: list[int], capacity: int) -> None:
+    plain: list[list[int]] = []
+    for length in sorted(lengths, reverse=True):
+        fitting = [row for row in plain if sum(row) + length <= capacity]
+        max(fitting, key=sum).append(length) if fitting else plain.append([length])
+    rows = [
+        group.lengths for group in best_fit(np.bincount(lengths, minlength=30), capacity) for _ in range(group.count)
+    ]
+    assert sorted(length for row in rows for length in row) == sorted(lengths)
+    assert sorted(map(sum, rows)) == sorted(map(sum, plain))

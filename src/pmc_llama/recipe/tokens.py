@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pmc_llama.recipe.base import Section
 
@@ -28,3 +28,26 @@ class OrderSection(Section):
     """
 
     kind: Literal["packed", "sweep", "windows"] = "packed"
+    packing: Literal["joined", "best_fit"] = "joined"
+    """`packed` only. `joined`: documents follow each other and are cut at the ends of rows. `best_fit`: a document is
+    cut only where it is longer than a row, and its last piece shares a row with others that fit."""
+
+
+class MixtureSection(Section):
+    """Sources of one run mixed in every global batch, for example 1 % of general text against forgetting."""
+
+    ratios: dict[str, float] = Field(min_length=2)
+    """Share of the rows by source, in any unit: `{corpus: 99, general: 1}`."""
+    epochs_of: str
+    """The source whose `epochs` make the run; the others are read on, again and again if need be."""
+    orders: dict[str, OrderSection] = {}
+    """Orders of sources that differ from the run's own `order`."""
+
+    @model_validator(mode="after")
+    def _names_and_shares(self) -> "MixtureSection":
+        if any(ratio <= 0 for ratio in self.ratios.values()):
+            raise ValueError("each ratio must be above 0; leave a source out to mix none of it")
+        for name in (self.epochs_of, *self.orders):
+            if name not in self.ratios:
+                raise ValueError(f"{name!r} has no ratio: expected one of {', '.join(self.ratios)}")
+        return self

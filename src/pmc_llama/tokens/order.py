@@ -1,12 +1,15 @@
 """The order in which training sees a token store: batch n is a pure function of (store, settings, seed, n)."""
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pmc_llama.errors import StoreError
 from pmc_llama.files import sha256_json
 from pmc_llama.recipe.tokens import OrderSection
+from pmc_llama.tokens.bestfit import BestFit
 from pmc_llama.tokens.layout import Documents, Layout, fill
 from pmc_llama.tokens.packed import Packed
 from pmc_llama.tokens.store import Split, TokenStore
@@ -33,34 +36,38 @@ class StoreBatches:
         eos_id: int | None,
         fingerprint: str,
     ) -> None:
-        self._store, self._layout, self._seq_len, self._global_batch = store, layout, seq_len, global_batch
+        self._store, self._layout, self.seq_len, self._global_batch = store, layout, seq_len, global_batch
         self._bos_id, self._eos_id = bos_id, eos_id
-        self._total_rows = math.ceil(layout.rows_per_epoch * epochs)
         self.fingerprint = fingerprint
         self.rows_per_epoch = layout.rows_per_epoch
+        self.total_rows = math.ceil(layout.rows_per_epoch * epochs)
         self.total_tokens = layout.total_tokens
-        self.steps = -(-self._total_rows // global_batch)
+        self.steps = -(-self.total_rows // global_batch)
 
     def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
         """Rows `rank::world` of global batch `step`, T = seq_len. Raises IndexError for a step past the end."""
-        if not 0 <= step < self.steps:
-            raise IndexError(f"this run has steps 0 to {self.steps - 1}, not {step}")
+        check_step(step, self.steps)
         first = step * self._global_batch
-        numbers = np.arange(first + rank, min(first + self._global_batch, self._total_rows), world)
-        epochs, in_epoch = np.divmod(numbers, self.rows_per_epoch)
-        parts = [self._read(int(epoch), in_epoch[epochs == epoch]) for epoch in np.unique(epochs)]
-        if not parts:
-            return _no_rows(self._seq_len)
-        return parts[0] if len(parts) == 1 else join(parts)
+        return self.read(np.arange(first + rank, min(first + self._global_batch, self.total_rows), world))
 
     def coverage(self, step: int) -> float:
         """Exact share of distinct tokens seen after `step` steps; to `packed`, BOS and EOS are tokens of a document."""
-        return self._layout.seen(min(step * self._global_batch, self._total_rows)) / self.total_tokens
+        return self.seen(min(step * self._global_batch, self.total_rows)) / self.total_tokens
 
-    def _read(self, epoch: int, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Rows:
+    def read(self, numbers: NDArray[np.int64]) -> Rows:
+        """Rows by their number in the endless order of all epochs; [B] rising → arrays [B, T]."""
+        epochs, in_epoch = np.divmod(numbers, self.rows_per_epoch)
+        parts = [self._read_epoch(int(epoch), in_epoch[epochs == epoch]) for epoch in np.unique(epochs)]
+        return join(parts, self.seq_len)
+
+    def seen(self, rows: int) -> int:
+        """Distinct tokens in the first `rows` rows of the endless order."""
+        return self._layout.seen(rows)
+
+    def _read_epoch(self, epoch: int, rows: NDArray[np.int64]) -> Rows:
         pieces = self._layout.pieces(epoch, rows)
         pad_id = self._eos_id if self._eos_id is not None else 0
-        return fill(self._store, pieces, (len(rows), self._seq_len), self._bos_id, self._eos_id, pad_id)
+        return fill(self._store, pieces, (len(rows), self.seq_len), self._bos_id, self._eos_id, pad_id)
 
 
 def batches(
@@ -82,15 +89,10 @@ def batches(
     documents = Documents.of(store, split)
     if not len(documents.numbers):
         raise StoreError(f"token store {store.path} has no tokens in its {split} split")
-    layout: Layout
-    if section.kind == "packed":
-        layout = Packed(documents, seq_len, seed, bos=bos_id is not None, eos=eos_id is not None)
-    else:
-        layout = {"windows": Windows, "sweep": Sweep}[section.kind](documents, seq_len, seed, eos=eos_id is not None)
     settings = [section.model_dump(), split, seq_len, global_batch, epochs, seed, bos_id, eos_id]
     return StoreBatches(
         store,
-        layout,
+        make_layout(documents, section, seq_len, seed, bos=bos_id is not None, eos=eos_id is not None),
         seq_len=seq_len,
         global_batch=global_batch,
         epochs=epochs,
@@ -100,13 +102,36 @@ def batches(
     )
 
 
-def join(parts: list[Rows]) -> Rows:
-    """The same rows as one block."""
-    return Rows(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "position_ids", "labels"))
-    )
+def make_layout(
+    documents: Documents, section: OrderSection, seq_len: int, seed: int, *, bos: bool, eos: bool
+) -> Layout:
+    """The order that the recipe names, over these documents."""
+    if section.kind == "windows":
+        return Windows(documents, seq_len, seed, eos=eos)
+    if section.kind == "sweep":
+        return Sweep(documents, seq_len, seed, eos=eos)
+    if section.packing == "best_fit":
+        return BestFit(documents, seq_len, seed, bos=bos, eos=eos)
+    return Packed(documents, seq_len, seed, bos=bos, eos=eos)
 
 
-def _no_rows(seq_len: int) -> Rows:
-    nothing = np.empty((0, seq_len), np.int64)
-    return Rows(nothing, nothing, nothing)
+def join(parts: list[Rows], seq_len: int) -> Rows:
+    """The same rows as one block; no parts give a block without rows."""
+    if len(parts) == 1:
+        return parts[0]
+    names = ("ids", "position_ids", "labels")
+    if not parts:
+        return Rows(*(np.empty((0, seq_len), np.int64) for _ in names))
+    return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def check_step(step: int, steps: int) -> None:
+    """Raise IndexError for a step outside the run."""
+    if not 0 <= step < steps:
+        raise IndexError(f"this run has steps 0 to {steps - 1}, not {step}")
+
+
+def coverage_curve(source: Any, points: int = 100) -> list[tuple[int, float]]:
+    """(step, coverage after it) at `points` steps from 0 to the end of a run, for a plot."""
+    steps = np.unique(np.linspace(0, source.steps, points + 1).round().astype(int)).tolist()
+    return [(step, source.coverage(step)) for step in steps]

@@ -1,9 +1,12 @@
 """Exact and fast encoding with a LLaMA-type SentencePiece model: every word is encoded once and remembered."""
 
+import itertools
 import random
 import re
+import string
 import warnings
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ MARK = "\u2581"
 MEMO_LIMIT = 1_000_000
 """Words remembered by one process, about 250 MB; a full memo costs speed, never correctness."""
 
-_BPE, _NORMAL, _UNUSED = 2, 1, 5  # numbers of SentencePiece's own format
+_BPE, _NORMAL, _USER_DEFINED, _UNUSED = 2, 1, 4, 5  # numbers of SentencePiece's own format
 _RUN = re.compile(" {2,}")
 _PROBE_ALPHABET = [
     " ",
@@ -77,6 +80,11 @@ def may_cut(proto: Any) -> bool:
     )
 
 
+def normal_pieces(proto: Any) -> list[str]:
+    """The pieces that merges can make: all but bytes, control and unknown ones."""
+    return [piece.piece for piece in proto.pieces if piece.type in (_NORMAL, _USER_DEFINED)]
+
+
 class SentencePieceEncoder:
     """Ids of SentencePiece, without BOS and EOS.
 
@@ -94,11 +102,11 @@ class SentencePieceEncoder:
         self.vocab_size = int(self.processor.get_piece_size())
         self.bos_id, self.eos_id = _special_id(self.processor.bos_id()), _special_id(self.processor.eos_id())
         self.dtype = token_dtype(self.vocab_size)
-        self.memo_limit = memo_limit
+        self._native = self.dtype.newbyteorder("=")
         self.uses_memo = False
         if memo and may_cut(proto):
             self.uses_memo = True
-            self._words = _Words(self.processor, self.dtype, memo_limit)
+            self._words = _Words(self.processor, self.dtype, memo_limit, part_pattern(normal_pieces(proto)))
             self.check(_probes())
         elif memo:
             warnings.warn(
@@ -109,7 +117,9 @@ class SentencePieceEncoder:
         """Ids of one text, as an array of the store's dtype."""
         if not self.uses_memo:
             return np.array(self.processor.encode(text), self.dtype)
-        return np.frombuffer(b"".join(map(self._words.__getitem__, _words_of(text))), self.dtype)
+        return np.frombuffer(b"".join(map(self._words.__getitem__, _words_of(text))), self._native).astype(
+            self.dtype, copy=False
+        )
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[Any]]:
         """Ids of many texts, in their order."""
@@ -126,20 +136,67 @@ class SentencePieceEncoder:
         return self.uses_memo
 
 
-class _Words(dict[str, bytes]):
-    """Word → its ids as bytes. A word is text up to the next space; one after a newline starts with that newline."""
+class _Memo(dict[str, bytes]):
+    """Text → its ids as bytes, encoded at the first look-up and kept while there is room."""
 
-    def __init__(self, processor: Any, dtype: np.dtype[Any], limit: int) -> None:
+    def __init__(self, encode: Callable[[str], bytes], limit: int) -> None:
         super().__init__()
-        self._encode, self._dtype, self._limit = processor.encode, dtype, limit
-        self._skip = len(self._encode("\n"))  # ids of the dummy prefix and of the newline put before each word
+        self._encode, self._limit = encode, limit
 
-    def __missing__(self, word: str) -> bytes:
-        space = "" if word[:1] == "\n" else " "
-        ids = np.array(self._encode("\n" + space + word)[self._skip :], self._dtype).tobytes()
+    def __missing__(self, text: str) -> bytes:
+        ids = self._encode(text)
         if len(self) < self._limit:
-            self[word] = ids
+            self[text] = ids
         return ids
+
+
+class _Words(_Memo):
+    """Memo of words; a word is text up to the next space, and one behind a newline starts with that newline.
+
+    A new word is mostly a known one in other company ("dose," or "(dose"), so its parts have a memo of their own.
+    """
+
+    def __init__(self, processor: Any, dtype: np.dtype[Any], limit: int, part: re.Pattern[str]) -> None:
+        skip = len(processor.encode("\n"))  # ids of the dummy prefix and of the newline put before each part
+        code = "H" if dtype.itemsize == 2 else "I"
+
+        def encode_part(text: str) -> bytes:
+            return array(code, processor.encode("\n" + text)[skip:]).tobytes()
+
+        def encode_word(text: str) -> bytes:
+            marked = text if text[:1] == "\n" else MARK + text
+            return b"".join(map(self.parts.__getitem__, part.findall(marked)))
+
+        super().__init__(encode_word, limit)
+        self.parts = _Memo(encode_part, limit)
+
+
+def part_pattern(pieces: Iterable[str]) -> re.Pattern[str]:
+    """A pattern that cuts a word only where no piece of the vocabulary could join the characters on both sides.
+
+    Two characters that stand side by side in a piece belong together, and so does who belongs to one of them. The
+    families of letters, of punctuation and of each digit are kept apart where the vocabulary does so; all other
+    characters are one family. Space marks go with what follows.
+    """
+    neighbours: dict[str, set[str]] = {}
+    for piece in pieces:
+        for a, b in itertools.pairwise(piece.replace(MARK, "")):
+            neighbours.setdefault(a, set()).add(b)
+            neighbours.setdefault(b, set()).add(a)
+    families = {frozenset(_family(neighbours, character)) for character in ["a", ",", *string.digits]}
+    runs = [f"[{re.escape(''.join(sorted(family)))}]+" for family in families if any(c in neighbours for c in family)]
+    singles = re.escape("".join(sorted(c for family in families for c in family if c not in neighbours)))
+    known = re.escape("".join(sorted(set().union(*families))))
+    parts = "|".join([*sorted(runs), *([f"[{singles}]"] if singles else []), f"[^{known}{MARK}\n]+"])
+    return re.compile(f"\n|{MARK}*(?:{parts})|{MARK}+")
+
+
+def _family(neighbours: dict[str, set[str]], member: str) -> set[str]:
+    family, new = set(), {member}
+    while new:
+        family |= new
+        new = set().union(*(neighbours.get(character, set()) for character in new)) - family
+    return family
 
 
 def _words_of(text: str) -> list[str]:
