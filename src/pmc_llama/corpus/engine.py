@@ -1,4 +1,4 @@
-"""Runs pure functions over work items: on local processes, results in the order of the items."""
+"""Runs pure functions over work items, on local processes or a Ray cluster; results in the order of the items."""
 
 import itertools
 import multiprocessing
@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from pmc_llama.errors import PmcLlamaError
+from pmc_llama.recipe.corpus import CorpusSection
 
 AHEAD_PER_WORKER = 2
 """Calls given out before their results are taken: bounds what waits in memory."""
@@ -30,6 +32,21 @@ def count_read_bytes(count: int) -> None:
 def _share_counter(counter: Any) -> None:
     global _read_bytes  # noqa: PLW0603 - the one thing that processes share
     _read_bytes = counter
+
+
+class Engine(Protocol):
+    """Where the work runs."""
+
+    workers: int
+
+    @property
+    def read_bytes(self) -> int:
+        """Input bytes read so far, as far as the engine can tell."""
+        ...
+
+    def map(self, function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
+        """`function` of each argument, in order."""
+        ...
 
 
 class LocalEngine:
@@ -87,3 +104,53 @@ class LocalEngine:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class RayEngine:
+    """Tasks of an existing Ray cluster; the run directory and the inputs must be seen by all its nodes."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise PmcLlamaError("engine: ray needs the extra `ray`: pip install 'pmc-llama[ray]'") from None
+        self._ray: Any = ray
+        self._address = address
+        self._joined = False
+        self.workers = 1
+        self.read_bytes = 0
+
+    def __enter__(self) -> Self:
+        if not self._ray.is_initialized():
+            self._ray.init(address=self._address, log_to_driver=False)
+            self._joined = True
+        self.workers = int(self._ray.cluster_resources()["CPU"])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._joined:
+            self._ray.shutdown()
+
+    def map(self, function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
+        """`function` of each argument, in order; arguments are taken from the iterable as tasks finish."""
+
+        def call(argument: A) -> R:  # Ray takes plain functions only, not partials
+            return function(argument)
+
+        task = self._ray.remote(call)
+        waiting: deque[Any] = deque()
+        arguments = iter(arguments)
+        for argument in itertools.islice(arguments, self.workers * AHEAD_PER_WORKER):
+            waiting.append(task.remote(argument))
+        while waiting:
+            result = self._ray.get(waiting.popleft())
+            for argument in itertools.islice(arguments, 1):
+                waiting.append(task.remote(argument))
+            yield result
+
+
+def open_engine(section: CorpusSection, workers: int) -> AbstractContextManager[Engine]:
+    """The engine that the recipe names."""
+    return RayEngine(section.ray_address) if section.engine == "ray" else LocalEngine(workers)

@@ -12,10 +12,13 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from pmc_llama.corpus.boilerplate import line_hashes
 from pmc_llama.corpus.clean import Cleaner
+from pmc_llama.corpus.contamination import Hit, load_probes
 from pmc_llama.corpus.engine import count_read_bytes
 from pmc_llama.corpus.items import Item
 from pmc_llama.corpus.join import PaperMap, PmcIds
+from pmc_llama.corpus.near import signatures
 from pmc_llama.corpus.paper import Counts, Paper, Skip, hash64
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options
 from pmc_llama.corpus.readers.sniff import READERS, reader_for
@@ -46,6 +49,8 @@ KEY_COLUMNS: list[tuple[str, pa.DataType]] = [
     ("version", pa.int64()),
     ("doi_hash", pa.int64()),
     ("text_hash", pa.int64()),
+    ("signature", pa.binary()),
+    ("lines", pa.large_binary()),
 ]
 PAPER_SCHEMA = pa.schema(PAPER_COLUMNS)
 STAGED_SCHEMA = pa.schema(PAPER_COLUMNS + KEY_COLUMNS)
@@ -72,6 +77,11 @@ class Job(msgspec.Struct, frozen=True):
         """PMC ids by DOI and PMID for one source."""
         return Path(self.work) / f"pmc-ids-{source}.npz"
 
+    @property
+    def probes(self) -> Path:
+        """The evaluation questions, where there are any."""
+        return Path(self.work) / "probes.json"
+
 
 class Context:
     """The selection, cleaning and reader options of one source, built once a process."""
@@ -85,6 +95,8 @@ class Context:
             PmcIds(job.pmc_ids(source)) if self.source.pmc_ids else None,
         )
         self.cleaner = Cleaner(section.clean)
+        self.contamination = load_probes(job.probes) if job.probes.exists() else None
+        self.section = section
         quick = self.selector.refuse_ids if self.selector.decides_on_ids else None
         self.options = Options(self.source.name, self.cleaner.kinds, quick, self.source.split_on)
 
@@ -102,6 +114,8 @@ class Tally(msgspec.Struct):
     """Characters of the source text of the papers that were taken."""
     removed: Counts = msgspec.field(default_factory=Counter)
     """Characters that each cleaning rule took away from them (negative: added)."""
+    hits: list[Hit] = []
+    """Evaluation questions found in papers, whether these were dropped for it or not."""
 
     def add(self, other: "Tally") -> None:
         """Add another tally to this one."""
@@ -110,6 +124,7 @@ class Tally(msgspec.Struct):
         self.invalid_spans += other.invalid_spans
         self.chars_in += other.chars_in
         self.removed.update(other.removed)
+        self.hits.extend(other.hits)
 
 
 def stage_item(job: Job, item: Item, mapper: Mapper = map) -> str | None:
@@ -194,7 +209,7 @@ def process_block(job: Job, source: int, block: tuple[str, Block]) -> tuple[pa.R
     name, records = block
     context, reader = context_of(job, source), READERS[name]
     tally = Tally(seen=records.seen, dropped=Counter(records.dropped))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for record in records.records:
         try:
             paper = reader.paper(record, context.options)
@@ -203,6 +218,7 @@ def process_block(job: Job, source: int, block: tuple[str, Block]) -> tuple[pa.R
             tally.dropped[skip.reason] += 1
             continue
         rows.append(_row(paper, text, context.source.name, name))
+    _add_sketches(rows, context.section)
     return pa.RecordBatch.from_pylist(rows, schema=STAGED_SCHEMA), tally
 
 
@@ -214,10 +230,25 @@ def _cleaned(paper: Paper, context: Context, tally: Tally) -> str:
     reason = reason if reason is not None else context.selector.refuse_text(text)
     if reason is not None:
         raise Skip(reason)
+    if context.contamination is not None:
+        hits = context.contamination.hits(paper.paper_id, text, paper.pmid)
+        tally.hits += hits
+        if hits and context.section.decontaminate:
+            raise Skip("contaminated")
     tally.chars_in += len(paper.text)
     tally.removed.update(removed)
     tally.invalid_spans += paper.invalid_spans
     return text
+
+
+def _add_sketches(rows: list[dict[str, Any]], section: CorpusSection) -> None:
+    """What the comparison of all papers needs, where the recipe asks for it."""
+    if section.dedup.near is not None:
+        for row, signature in zip(rows, signatures([row["text"] for row in rows], section.dedup.near), strict=True):
+            row["signature"] = signature
+    if section.clean.boilerplate is not None:
+        for row in rows:
+            row["lines"] = line_hashes(row["text"])
 
 
 def _row(paper: Paper, text: str, source: str, reader_name: str) -> dict[str, Any]:

@@ -136,6 +136,8 @@ class CorpusSection(Section):
     select: SelectSection = SelectSection()
     clean: CleanSection = CleanSection()
     dedup: DedupSection = DedupSection()
+    decontaminate: bool = False
+    """Whether papers that hold a question of the evaluation sets are dropped; they are reported in any case."""
     engine: Literal["local", "ray"] = "local"
     """Where the work runs: processes of this machine, or an existing Ray cluster (the extra `ray`)."""
     ray_address: str = "auto"

@@ -1,0 +1,56 @@
+"""The card beside the corpus: what it is made of, in the form that Hugging Face shows for a data set."""
+
+from pathlib import Path
+from typing import Any
+
+from pmc_llama.files import write_text
+from pmc_llama.recipe.corpus import CorpusSection
+
+FRONT = """---
+configs:
+- config_name: default
+  data_files: parts/*.parquet
+task_categories:
+- text-generation
+tags:
+- biology
+- medical
+---
+"""
+COLUMNS = """| column | |
+|---|---|
+| `paper_id` | `pmc:1950857`, else `s2:…` (S2 corpus id), `pmid:…`, `doi:…` or the name in its source |
+| `pmcid`, `pmid`, `doi`, `corpusid` | identifiers, null where unknown |
+| `title`, `year`, `journal`, `license` | metadata, null where unknown |
+| `source` | which input of the recipe it came from |
+| `text` | the text |
+"""
+
+
+def write_card(section: CorpusSection, summary: dict[str, Any], out: Path) -> None:
+    """Write `README.md` beside the parts."""
+    write_text(out / "README.md", render_card(section, summary))
+
+
+def render_card(section: CorpusSection, summary: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    lines = [
+        FRONT,
+        f"# A corpus of {summary['kept']:,} papers, {summary['chars']:,} characters\n",
+        "Every paper keeps its own licence (column `license`); the collection grants no rights beyond it.\n",
+        "## Where it comes from\n",
+        "| source | format | in | kept |\n|---|---|---:|---:|",
+    ]
+    for source in section.sources:
+        counts = summary["sources"][source.name]
+        lines.append(f"| {source.name} | {source.format} | {counts['in']:,} | {counts['kept']:,} |")
+    lines += ["", "## What was left out\n", "| reason | papers |\n|---|---:|"]
+    lines += [f"| {reason} | {count:,} |" for reason, count in sorted(summary["dropped"].items())]
+    lines += ["", f"## Cleaning: profile `{section.clean.profile}`\n", "| rule | characters removed |\n|---|---:|"]
+    lines += [f"| {rule} | {count:,} |" for rule, count in sorted(summary["chars_removed"].items())]
+    for task, found in summary.get("contamination", {}).items():
+        lines += ["", "## Evaluation questions in the corpus\n"] if task == next(iter(summary["contamination"])) else []
+        dropped = "their papers were dropped" if section.decontaminate else "their papers are in the corpus"
+        lines.append(f"- {task}: {found['questions_hit']} of {found['questions']} questions found; {dropped}")
+    lines += ["", "## Columns\n", COLUMNS]
+    return "\n".join(lines)
