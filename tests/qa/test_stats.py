@@ -152,3 +152,9 @@ def test_brier_and_probabilities() -> None:
     probability = stats.probabilities([[0.0, 0.0], [-1000.0, 0.0]])
     assert probability.tolist() == [[0.5, 0.5], [0.0, 1.0]]
     assert stats.brier(probability, [0, 1]) == pytest.approx(0.25)
+
+
+def test_groups_are_counted_apart() -> None:
+    found = stats.by_group(["a", "b", "b", None, "b"], [1, 0, 1, 1, 1])
+    assert list(found) == ["b", "a", "unknown"]
+    assert found["b"] == (2, 3, stats.wilson(2, 3))

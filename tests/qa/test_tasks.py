@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from pmc_llama.errors import InputError
+from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.qa import stats
+from pmc_llama.qa.show import show_questions
 from pmc_llama.qa.tasks import load_questions, pubmedqa
 from pmc_llama.recipe.qa import TaskSection
 
@@ -294,3 +296,90 @@ def test_limit_takes_the_first_of_test_only(write_lines: Any) -> None:
     assert len(load(path, "medmcqa", split="train", limit=2)) == 5
     with pytest.raises(InputError, match=r"no file is given for its train split \(key tasks.task.train\)"):
         load_questions("task", TaskSection(format="medmcqa", test="dev.json"), path.parent, "train")
+
+
+# --- BioASQ and one's own
+
+
+def test_bioasq_takes_the_yes_no_questions(tmp_path: Path) -> None:
+    items = [
+        {
+            "id": "1",
+            "type": "yesno",
+            "body": "Does it?",
+            "exact_answer": "Yes",
+            "snippets": [{"text": "s1"}, {"text": "s2"}],
+        },
+        {"id": "2", "type": "factoid", "body": "Which?", "exact_answer": [["x"]]},
+        {"id": "3", "type": "yesno", "body": "Does it?", "exact_answer": ["no"], "snippets": []},
+    ]
+    path = tmp_path / "bioasq.json"
+    path.write_text(json.dumps({"questions": items}))
+    first, second = load(path, "bioasq")
+    assert (first.gold, first.context, first.options) == (0, "s1\ns2", ("yes", "no"))
+    assert (second.gold, second.context, second.question_id) == (1, None, "3")
+    path.write_text(json.dumps({"questions": [{**items[0], "exact_answer": "perhaps"}]}))
+    with pytest.raises(InputError, match="question 0, field 'exact_answer': expected one of yes, no, found 'perhaps'"):
+        load(path, "bioasq")
+
+
+OWN_RECIPE = """
+mine:
+  format: own
+  test: mine.jsonl
+  columns: {id: key, question: stem, options: [o1, o2, o3], answer: right}
+"""
+
+
+def test_ones_own_questions_from_five_lines(write_lines: Any) -> None:
+    rows = [{"key": "k1", "stem": "Which?", "o1": "x", "o2": "y", "o3": "z", "right": right} for right in ("C", "y")]
+    path = write_lines("mine.jsonl", rows[0], {**rows[1], "key": "k2"})
+    section = TaskSection(**yaml.safe_load(OWN_RECIPE)["mine"])
+    questions = load_questions("mine", section, path.parent, "test")
+    assert [(q.question_id, q.gold, q.options) for q in questions] == [
+        ("k1", 2, ("x", "y", "z")),
+        ("k2", 1, ("x", "y", "z")),
+    ]
+
+
+def test_ones_own_csv_and_lists(tmp_path: Path, write_lines: Any) -> None:
+    (tmp_path / "mine.csv").write_text("stem,a,b,right\nWhich?,x,y,2\n")
+    columns = {"question": "stem", "options": ["a", "b"], "answer": "right", "first": 1}
+    [question] = load(tmp_path / "mine.csv", "own", columns=columns)
+    assert (question.gold, question.question_id) == (1, "test/0")
+    listed = write_lines("mine.jsonl", {"stem": "Does it?", "o": ["yes", "no"], "right": "no", "about": "Text."})
+    columns = {"question": "stem", "options": "o", "answer": "right", "context": "about"}
+    [question] = load(listed, "own", columns=columns)
+    assert (question.gold, question.context, question.labels) == (1, "Text.", ("yes", "no"))
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "message"),
+    [
+        ({"right": 1}, None, r"line 1, field 'right': 1 is a number: say in `columns.first`"),
+        ({"right": 4}, 1, r"line 1, field 'right': expected 1 to 3, found 4"),
+        ({"right": "D"}, None, r"line 1, field 'right': expected one of A, B, C, found 'D'"),
+        ({"o": ["x"]}, None, r"line 1, field 'o': expected 2 to 10 options, found 1"),
+        ({"o": "x"}, None, r"line 1, field 'o': expected a list of texts, found 'x'"),
+    ],
+)
+def test_ones_own_bad_rows(write_lines: Any, change: dict[str, Any], first: int | None, message: str) -> None:
+    path = write_lines("mine.jsonl", {"stem": "Which?", "o": ["x", "y", "z"], "right": "A", **change})
+    with pytest.raises(InputError, match=message):
+        load(path, "own", columns={"question": "stem", "options": "o", "answer": "right", "first": first})
+
+
+def test_ones_own_needs_columns(write_lines: Any) -> None:
+    with pytest.raises(RecipeError, match="needs `columns`"):
+        load(write_lines("mine.jsonl", {}), "own")
+
+
+def test_show_prints_what_the_model_sees(write_lines: Any) -> None:
+    path = write_lines("dev.json", {**MEDMCQA, "id": "m1", "cop": 4, "subject_name": "Dental", "choice_type": "single"})
+    text = show_questions("mcq", TaskSection(format="medmcqa", test=path.name), path.parent, n=3)
+    assert text == (
+        "mcq: 1 test questions, format medmcqa, prompt lm-eval\n\n"
+        "──── m1 · Dental · single\n"
+        "Question: Q?\nChoices:\nA. a\nB. b\nC. c\nD. d\nAnswer:\n"
+        "  ' A'\n  ' B'\n  ' C'\n→ ' D'"
+    )

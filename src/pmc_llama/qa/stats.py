@@ -45,6 +45,15 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def by_group(groups: Sequence[str | None], correct: ArrayLike) -> dict[str, tuple[int, int, Interval]]:
+    """Right answers, questions and 95 % interval of each group (a subject, say), largest group first."""
+    right = np.asarray(correct, bool)
+    names = np.array([group or "unknown" for group in groups])
+    counts = {str(name): (int(right[names == name].sum()), int((names == name).sum())) for name in np.unique(names)}
+    ordered = sorted(counts.items(), key=lambda item: -item[1][1])
+    return {name: (k, n, wilson(k, n)) for name, (k, n) in ordered}
+
+
 def paired_se(n: int, b: int, c: int) -> float:
     """Standard error of the difference of two accuracies on the same n items, from the discordant counts."""
     if n < 2:

@@ -7,8 +7,23 @@ from pydantic import Field, model_validator
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
-TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu"]
+TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu", "bioasq", "own"]
 PromptName = Literal["lm-eval", "plain", "pmc-llama-v1", "pmc-llama-v2", "chat"]
+
+
+class ColumnsSection(Section):
+    """The columns of one's own question file."""
+
+    question: str
+    options: str | list[str]
+    """One column that holds a list of texts, or a column for each option."""
+    answer: str
+    """Holds the right option's letter or text, or its number if `first` is given."""
+    first: int | None = None
+    """The number of the first option, where `answer` holds numbers."""
+    id: str | None = None
+    context: str | None = None
+    subject: str | None = None
 
 
 class TaskSection(Section):
@@ -23,6 +38,8 @@ class TaskSection(Section):
     """PubMedQA, when `train` is `ori_pqal.json`: tune on the 450 training questions of this cross-validation fold."""
     subjects: list[str] = []
     """MMLU, from a folder: the subjects (empty: the six medical ones of MultiMedQA)."""
+    columns: ColumnsSection | None = None
+    """Format `own`: which column is what."""
     prompt: PromptName = "lm-eval"
     """The prompt's name; `pmc-llama qa show` prints what the model sees."""
     answers: Literal["letters", "texts"] | None = None

@@ -7,7 +7,7 @@ import msgspec
 
 from pmc_llama.errors import InputError
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.tasks import headqa, medmcqa, medqa, mmlu, pubmedqa
+from pmc_llama.qa.tasks import bioasq, headqa, medmcqa, medqa, mmlu, own, pubmedqa
 from pmc_llama.recipe.qa import TaskSection
 
 Split = Literal["train", "test"]
@@ -17,6 +17,8 @@ _LOADERS = {
     "medqa": medqa.load,
     "headqa": headqa.load,
     "mmlu": mmlu.load,
+    "bioasq": bioasq.load,
+    "own": own.load,
 }
 
 
