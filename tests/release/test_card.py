@@ -2,11 +2,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import ModelCard
 
-from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
-from pmc_llama.release.card import write_dataset_card, write_model_card
+from pmc_llama.release.card import write_model_card
 from pmc_llama.release.trained import find_model
 from release.tiny import write_run
 
@@ -15,7 +14,6 @@ from release.tiny import write_run
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("card"))
     write_corpus(run / "corpus")
-    write_json(run / "corpus" / "contamination.json", {"medqa": {"questions": 200, "contaminated": 3}})
     (run / "train/pretrain").mkdir(parents=True)
     (run / "train/pretrain/metrics.jsonl").write_text(
         '{"step":0,"heldout":{"general":{"perplexity":20.0}}}\n{"step":9,"heldout":{"general":{"perplexity":22.5}}}\n'
@@ -24,8 +22,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_corpus(folder: Path) -> None:
+    found = {"medqa": {"questions": 200, "questions_hit": 3}}
     totals = {"in": 5, "kept": 3, "dropped": {"no_pmcid": 2}}
-    write_json(folder / "corpus.json", {**totals, "sources": {"s2orc": totals}, "parts": []})
+    write_json(folder / "corpus.json", {**totals, "sources": {"s2orc": totals}, "parts": [], "contamination": found})
     (folder / "parts").mkdir(exist_ok=True)
     frame = pl.DataFrame({"paper_id": ["a", "b", "c"], "license": ["CC BY", None, "CC BY"], "text": ["x"] * 3})
     frame.write_parquet(folder / "parts" / "part-00000.parquet")
@@ -42,7 +41,7 @@ def test_model_card_says_what_was_measured(run: Path, tmp_path: Path) -> None:
     assert "+16.0 [+9.0, +23.0] | 9.7e-06 |" in text
     assert "Not for clinical use" in text and "must not be used for diagnosis" in text
     assert "2 no_pmcid" in text and "CC BY 2, not stated 1" in text
-    assert "20.00 → 22.50" in text and "medqa: contaminated 3, questions 200" in text and "28.0 %" in text
+    assert "20.00 → 22.50" in text and "medqa: 3 of 200 questions found" in text and "28.0 %" in text
 
 
 def test_a_tuned_model_claims_its_own_results_only(run: Path, tmp_path: Path) -> None:
@@ -59,14 +58,3 @@ def test_nothing_measured_nothing_claimed(tmp_path: Path) -> None:
     assert card.data.eval_results is None and card.data.license == "other"
     for said in ("nothing is claimed", "was not measured in this run", "find out and name it before you publish"):
         assert said in " ".join(card.text.split())
-
-
-def test_dataset_card(run: Path, tmp_path: Path) -> None:
-    write_corpus(tmp_path)
-    card = DatasetCard.load(write_dataset_card(tmp_path, name="Tiny papers"))
-    assert card.data.pretty_name == "Tiny papers"
-    assert card.data.to_dict()["configs"] == [{"config_name": "default", "data_files": "parts/*.parquet"}]
-    for said in ("| no_pmcid | 2 |", "| s2orc | 5 | 3 |", "- CC BY: 2", "each paper stands under its own"):
-        assert said in card.text
-    with pytest.raises(InputError, match="is not a corpus"):
-        write_dataset_card(tmp_path / "parts", name="x")

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
-from pmc_llama.release.card import write_dataset_card
 from pmc_llama.release.export import export_model
 from pmc_llama.release.hub import publish
 from release.fake_hub import TOKEN, FakeHub, fake_hub
@@ -107,7 +106,7 @@ def copy(source: Path, target: Path) -> None:
 
 def test_a_corpus_is_published_as_a_data_set(hub: FakeHub, tmp_path: Path) -> None:
     write_json(tmp_path / "corpus.json", {"in": 1, "kept": 1, "dropped": {}, "sources": {}})
-    write_dataset_card(tmp_path, name="Papers")
+    (tmp_path / "README.md").write_text("---\ntask_categories:\n- text-generation\n---\n# Papers\n")
     (tmp_path / ".hidden").write_text("x")
     plan = publish(tmp_path, "org/papers", dry_run=False, token=TOKEN)
     assert plan.repo_type == "dataset" and [name for name, _ in plan.files] == ["README.md", "corpus.json"]

@@ -1,14 +1,13 @@
-"""Model cards and dataset cards: everything in them is read from what the run wrote to disk."""
+"""Model cards: everything in them is read from what the run wrote to disk."""
 
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
-from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from pmc_llama import __version__
-from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
 from pmc_llama.release.trained import Trained, read_if_there
 
@@ -49,34 +48,6 @@ def write_model_card(model: Trained, out: Path, *, merged: bool = True, license:
     return out / "README.md"
 
 
-def write_dataset_card(corpus: Path, *, name: str, license: str | None = None) -> Path:
-    """Write `README.md` into a corpus folder (`corpus.json`, `parts/`). Raises InputError where there is no corpus."""
-    totals = read_if_there(corpus / "corpus.json")
-    if totals is None:
-        raise InputError(f"{corpus} is not a corpus: it has no corpus.json")
-    data = DatasetCardData(
-        language="en",
-        license=license or "other",
-        task_categories=["text-generation"],
-        size_categories=_size_category(totals["kept"]),
-        pretty_name=name,
-        tags=["medical", "biomedical", "pubmed-central", "s2orc"],
-        configs=[{"config_name": "default", "data_files": "parts/*.parquet"}],
-    )
-    card = DatasetCard.from_template(
-        data,
-        template_path=str(TEMPLATES / "dataset_card.md"),
-        name=name,
-        totals=totals,
-        licenses=_paper_licenses(corpus),
-        contamination=contamination_lines(corpus),
-        license=license,
-        version=__version__,
-    )
-    write_text(corpus / "README.md", str(card))
-    return corpus / "README.md"
-
-
 def results_table(results: dict[str, Any]) -> list[dict[str, Any]]:
     """One line a regime, task and seed: base, adapted and their paired comparison, from the value of `results.json`."""
     rows = {(row["model"], row["regime"], row["task"], row["seed"]): row for row in results.get("rows", [])}
@@ -87,19 +58,13 @@ def results_table(results: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def contamination_lines(folder: Path) -> list[str]:
-    """One line an evaluation set: what was counted of its overlap with the corpus. Empty where it was not measured."""
-    for file in (folder / "contamination.json", folder / "corpus" / "contamination.json"):
-        value = read_if_there(file)
-        if value is not None:
-            tasks = {task: facts for task, facts in value.get("tasks", value).items() if isinstance(facts, dict)}
-            return [f"{task}: {_counts(facts)}" for task, facts in tasks.items()]
-    return []
-
-
-def _counts(facts: dict[str, Any]) -> str:
-    numbers = {name: value for name, value in facts.items() if isinstance(value, int | float)}
-    return ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in numbers.items())
+def contamination_lines(run_dir: Path) -> list[str]:
+    """One line a corpus and evaluation set: how many of its questions were found. Empty where it was not measured."""
+    return [
+        f"{corpus}, {task}: {found['questions_hit']} of {found['questions']} questions found in the papers"
+        for corpus in ("corpus", "general")
+        for task, found in ((read_if_there(run_dir / corpus / "corpus.json") or {}).get("contamination") or {}).items()
+    ]
 
 
 def _model_data(model: Trained, results: dict[str, Any], merged: bool, license: str | None) -> ModelCardData:
@@ -190,8 +155,3 @@ def _heldout(run_dir: Path) -> dict[str, tuple[float, float]]:
         return {}
     first, last = measured[0], measured[-1]
     return {name: (first[name]["perplexity"], last[name]["perplexity"]) for name in last if name in first}
-
-
-def _size_category(n: int) -> str:
-    bounds = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
-    return next((name for bound, name in bounds if n < bound), "1M<n<10M")
