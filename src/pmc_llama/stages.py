@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
@@ -14,11 +14,15 @@ from pmc_llama.recipe.inputs import (
     corpus_patterns,
     fingerprint,
     scratch_model_path,
+    test_settings,
     tokenizer_path,
 )
 from pmc_llama.recipe.tokens import OrderSection
 from pmc_llama.recipe.training import PretrainSection
 from pmc_llama.stamps import Stamp
+
+if TYPE_CHECKING:
+    from pmc_llama.corpus.contamination import Probe
 
 Stamps = Mapping[str, Stamp]
 
@@ -66,8 +70,9 @@ def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
     if section is None:
         return None
     return {
-        "section": section.settings(),
+        "section": section.settings(frozenset({"engine", "ray_address"})),
         "files": fingerprint(recipe, corpus_patterns(section)),
+        "tests": test_settings(recipe, exclude=frozenset({"prompt", "answers"})),
     }
 
 
@@ -75,10 +80,29 @@ def _build_corpus(recipe: Recipe, section: CorpusSection | None, name: str) -> s
     from pmc_llama.corpus.build import build_corpus
 
     assert section is not None
-    totals = build_corpus(section, recipe.data_root, recipe.run_path / name, workers=worker_count(recipe))
+    out, workers = recipe.run_path / name, worker_count(recipe)
+    totals = build_corpus(section, recipe.data_root, out, workers=workers, probes=_probes(recipe))
     reasons = sorted(totals["dropped"].items(), key=lambda item: (-item[1], item[0]))
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
     return f"{totals['in']:,} documents in, {totals['kept']:,} kept; dropped: {dropped or 'none'}"
+
+
+def _probes(recipe: Recipe) -> "list[Probe]":
+    """The test questions, for the corpus to be checked for."""
+    from pmc_llama.corpus.contamination import Probe
+    from pmc_llama.qa.tasks import load_questions
+
+    return [
+        Probe(
+            task=name,
+            question_id=question.question_id,
+            text=f"{question.question} {question.context or ''}".strip(),
+            pmid=int(question.question_id) if task.format == "pubmedqa" and question.question_id.isdigit() else None,
+        )
+        for name, task in recipe.tasks.items()
+        if task.test is not None
+        for question in load_questions(name, task, recipe.data_root, "test")
+    ]
 
 
 def _encode(recipe: Recipe, stamps: Stamps) -> str:

@@ -46,7 +46,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_part_of_the_run_directory_is_there(finished: Path) -> None:
-    for name in ("recipe.yaml", "environment.json", "corpus/corpus.json", "general/corpus.json", "tokens/corpus/store.json"):
+    for name in (
+        "recipe.yaml",
+        "environment.json",
+        "corpus/corpus.json",
+        "general/corpus.json",
+        "tokens/corpus/store.json",
+    ):
         assert (finished / name).is_file(), name
     for model in ("base", "adapted"):
         assert (finished / "models" / model / "model.safetensors").is_file()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, fingerprint, task_patterns
+from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, fingerprint, test_settings
 from pmc_llama.stamps import Stamp
 
 MODELS = ("base", "adapted")
@@ -64,14 +64,7 @@ def tuning_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, Sta
 def scoring_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, Stamp]:
     """One stamp a cell's predictions."""
     tuned = tuning_stamps(recipe, stamps)
-    tests = {
-        name: [
-            task.settings(frozenset({"train", "fold"})),
-            fingerprint(recipe, task_patterns(task)),
-        ]
-        for name, task in recipe.tasks.items()
-    }
-    settings = {"tasks": tests, "evaluate": recipe.evaluate.settings()}
+    settings = {"tasks": test_settings(recipe), "evaluate": recipe.evaluate.settings()}
     return {
         cell: Stamp(
             recipe.run_path / "stamps" / "score" / f"{cell.name}.json",

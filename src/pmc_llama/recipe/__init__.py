@@ -30,23 +30,32 @@ class Recipe(Section):
     """The whole experiment. See `recipes/` for complete examples."""
 
     name: str
+    """Names the experiment in the report and in model cards."""
     run_dir: str
+    """Folder of everything that the recipe makes."""
     seed: int = Field(default=0, ge=0)
+    """Of the synthetic world, the initial weights and the order of the training data."""
     seeds: list[int] = Field(default=[0], min_length=1)
     """Seeds of the tuning runs; each regime is run once a seed for both models."""
     workers: int | None = Field(default=None, ge=1)
     """Processes for corpus and tokens (None: one a core)."""
     data: DataSection = DataSection()
     minimed: MiniMedSection | None = None
+    """Write a synthetic medical world first, and use it as input."""
     corpus: CorpusSection
+    """The papers to adapt to."""
     general: CorpusSection | None = None
     """Text outside the domain: a base from scratch is trained on it, and its held-out part shows forgetting."""
     tokenizer: TokenizerSection
     tokens: TokensSection = TokensSection()
     base: BaseSection
+    """The model before."""
     pretrain: PretrainSection = PretrainSection()
+    """Continued pre-training on the corpus: what makes the adapted model."""
     tasks: dict[str, TaskSection] = {}
+    """Question sets by name."""
     regimes: dict[str, RegimeSection] = {}
+    """Ways of tuning, each applied to the base and to the adapted model."""
     evaluate: EvaluateSection = EvaluateSection()
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ from typing import Any
 from pmc_llama.errors import InputError
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
-from pmc_llama.recipe.qa import TaskSection
 
 
 def input_files(root: Path, patterns: list[str]) -> list[Path]:
@@ -37,9 +36,16 @@ def corpus_patterns(section: CorpusSection) -> list[str]:
     return [pattern for source in section.sources for pattern in (*source.paths, *source.papers)]
 
 
-def task_patterns(task: TaskSection) -> list[str]:
-    """All input paths of a task."""
-    return [path for path in (task.train, task.test, task.test_ids) if path is not None]
+def test_settings(recipe: Recipe, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What decides the test questions of each task and, without `exclude`, how they are asked."""
+    return {
+        name: [
+            task.settings(frozenset({"train", "fold"}) | exclude),
+            fingerprint(recipe, [path for path in (task.test, task.test_ids) if path is not None]),
+        ]
+        for name, task in recipe.tasks.items()
+        if task.test is not None
+    }
 
 
 def tokenizer_path(recipe: Recipe) -> Path:
