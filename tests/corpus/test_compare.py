@@ -122,7 +122,9 @@ def test_shingles_are_equal_where_words_are(words: list[str], length: int) -> No
     assert len(set(hashes.tolist())) == len(set(runs))
 
 
-LONG = "Which of the following drugs lowers the risk of stroke in patients aged over sixty five years with fibrillation?"
+LONG = (
+    "Which of the following drugs lowers the risk of stroke in patients aged over sixty five years with fibrillation?"
+)
 SHORT = "Does aspirin prevent stroke in women?"
 
 

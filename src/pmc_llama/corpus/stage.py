@@ -20,7 +20,8 @@ from pmc_llama.corpus.items import Item
 from pmc_llama.corpus.join import PaperMap, PmcIds
 from pmc_llama.corpus.near import signatures
 from pmc_llama.corpus.paper import Counts, Paper, Skip, hash64
-from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options
+from pmc_llama.corpus.readers import base
+from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.sniff import READERS, reader_for
 from pmc_llama.corpus.select import Selector
 from pmc_llama.corpus.storage import InputFile
@@ -168,7 +169,7 @@ def _blocks(job: Job, item: Item, files: list[InputFile]) -> Iterator[tuple[str,
     for file in files:
         reader = reader_for(file.path, context.source.format)
         for block in reader.blocks(file, context.options):
-            if waiting and waiting[0] == reader.name and waiting[1].size_bytes + block.size_bytes <= BLOCK_BYTES:
+            if waiting and waiting[0] == reader.name and waiting[1].size_bytes + block.size_bytes <= base.BLOCK_BYTES:
                 waiting[1].records.extend(block.records)
                 waiting[1].dropped.update(block.dropped)
                 waiting[1].size_bytes += block.size_bytes
@@ -191,7 +192,7 @@ def _stage_segment(job: Job, item: Item, segment: int, blocks: Iterator[tuple[st
     path = staged_path(job, item.index, segment)
     tally_path = path.with_suffix(".json")
     if tally_path.exists():
-        return msgspec.convert(read_json(tally_path), Tally)
+        return msgspec.convert(read_json(tally_path), Tally, dec_hook=lambda _, counts: Counter(counts))
     tally = Tally()
     process = functools.partial(process_block, job, item.source)
     options = pa.ipc.IpcWriteOptions(compression="lz4")

@@ -93,4 +93,7 @@ def read_head(path: str, count: int = SNIFF_BYTES) -> bytes:
         raise InputError(f"{path}: cannot be opened ({error})") from error
     if head[:2] != GZIP_MAGIC:
         return head
-    return zlib.decompressobj(wbits=31).decompress(head, count)
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, count)
+    except zlib.error as error:
+        raise InputError(f"{path}: begins like gzip, but is not ({error})") from error
