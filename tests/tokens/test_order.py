@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,21 +19,21 @@ from pmc_llama.tokens.store import TokenStore
 from pmc_llama.train.batches import IGNORE, Rows
 
 BOS, EOS = 1, 2
+FAKE = SimpleNamespace(sha256="tokenizer", vocab_size=100_000, dtype=np.dtype("<u4"))
 KINDS = ["packed", "best_fit", "sweep", "windows"]
 LENGTHS = [5, 0, 31, 1, 16, 17, 90, 15, 200, 3, 64, 33]
 
 
 def write_store(folder: Path, lengths: list[int], heldout: float = 0.0) -> TokenStore:
     """A store in which every token has an id of its own: the first document's are 10, 11, …"""
-    dtype, ids = np.dtype("<u4"), iter(range(10, 10 + sum(lengths)))
+    ids = iter(range(10, 10 + sum(lengths)))
     shards = []
     for number, part in enumerate([lengths[: len(lengths) // 2], lengths[len(lengths) // 2 :]]):
         folder.mkdir(parents=True, exist_ok=True)
-        np.array([next(ids) for _ in range(sum(part))], dtype).tofile(shard_paths(folder, number)[0])
+        np.array([next(ids) for _ in range(sum(part))], FAKE.dtype).tofile(shard_paths(folder, number)[0])
         names = [f"s2:{number}-{i}" for i in range(len(part))]
         shards.append(write_shard_index(folder, number, names, part, {"bin_sha256": ""}))
-    identity = {"tokenizer_sha256": "t", "vocab_size": 100_000, "corpus_sha256": "c"}
-    finish_store(folder, shards, dtype=dtype, heldout_fraction=heldout, **identity)
+    finish_store(folder, shards, FAKE, ["corpus"], heldout)  # type: ignore[arg-type]
     return TokenStore.open(folder)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from pmc_llama.errors import InputError, StoreError
 from pmc_llama.recipe.tokens import TokensSection
-from pmc_llama.tokens import encode
-from pmc_llama.tokens.encode import encode_corpus, load_encoder
+from pmc_llama.tokens import encode, shards
+from pmc_llama.tokens.encode import append_corpus, encode_corpus, load_encoder
 from pmc_llama.tokens.store import TokenStore
 
 from .conftest import MakeCorpus, MakeStore, prose
@@ -123,7 +123,7 @@ def test_damage_is_refused(make_store: MakeStore, damage: object, sentence: str)
 
 def test_a_foreign_tokenizer_or_corpus_is_refused(make_store: MakeStore) -> None:
     store = make_store(TEXTS)
-    TokenStore.open(store.path, store.info["tokenizer_sha256"], store.info["corpus_sha256"])
+    TokenStore.open(store.path, store.info["tokenizer_sha256"], store.info["corpora"][0])
     with pytest.raises(StoreError, match="made from another tokenizer"):
         TokenStore.open(store.path, "0" * 64)
     with pytest.raises(StoreError, match="made from another corpus"):
@@ -166,3 +166,46 @@ def test_a_paper_that_comes_twice_is_refused(make_corpus: MakeCorpus, small_mode
     (corpus / "parts" / "part-00001.parquet").write_bytes(first)
     with pytest.raises(StoreError, match=r"paper pmc:\d is in the corpus more than once"):
         encode_corpus(TokensSection(), corpus, small_model, tmp_path / "store", workers=1)
+
+
+def test_appending_adds_new_papers_only_and_changes_nothing_else(
+    make_corpus: MakeCorpus, small_model: Path, tmp_path: Path
+) -> None:
+    section, folder = TokensSection(heldout_fraction=0.3), tmp_path / "store"
+    first = make_corpus(TEXTS[:10], parts=2, name="first")
+    encode_corpus(section, first, small_model, folder, workers=1)
+    before = {
+        i: (paper, TokenStore.open(folder)[i].tolist()) for i, paper in enumerate(TokenStore.open(folder).paper_ids)
+    }
+    later = make_corpus(TEXTS, parts=3, name="later")
+    info = append_corpus(section, later, small_model, folder, workers=1)
+    store, encoder = TokenStore.open(folder), load_encoder(small_model)
+    store.verify()
+    assert {i: (store.paper_ids[i], store[i].tolist()) for i in before} == before
+    assert sorted(store.paper_ids) == sorted(f"pmc:{i}" for i in range(len(TEXTS)))
+    for number, paper in enumerate(store.paper_ids):
+        assert store[number].tolist() == encoder.encode(TEXTS[int(paper[4:])] or "").tolist()
+    assert append_corpus(section, later, small_model, folder, workers=1) == info == store.info
+    whole = encode_corpus(section, later, small_model, tmp_path / "whole", workers=1)
+    assert info["heldout_documents"] == whole["heldout_documents"]
+    with pytest.raises(StoreError, match=r"holds out 0\.3 of its documents, not 0\.1"):
+        append_corpus(TokensSection(heldout_fraction=0.1), later, small_model, folder, workers=1)
+
+
+def test_a_killed_append_continues(
+    make_corpus: MakeCorpus, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, later = make_corpus(TEXTS[:10], parts=2, name="first"), make_corpus(TEXTS, parts=3, name="later")
+    for name in ("whole", "killed"):
+        encode_corpus(TokensSection(), first, small_model, tmp_path / name, workers=1)
+    append_corpus(TokensSection(), later, small_model, tmp_path / "whole", workers=2)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write_json", killed)  # everything is there but store.json
+        with pytest.raises(KeyboardInterrupt):
+            append_corpus(TokensSection(), later, small_model, tmp_path / "killed", workers=1)
+    append_corpus(TokensSection(), later, small_model, tmp_path / "killed", workers=1)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "killed")

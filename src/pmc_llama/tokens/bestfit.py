@@ -113,7 +113,7 @@ def best_fit(counts: NDArray[np.int64], capacity: int) -> list[Bin]:
 
 
 def _first_documents(bins: list[Bin], counts: NDArray[np.int64]) -> Iterator[list[int]]:
-    """For each bin and piece: where, in the documents sorted by their last piece, that of the bin's first row stands."""
+    """For each bin and piece: where its first row's document stands among those sorted by their last piece."""
     longer = np.cumsum(counts[::-1])[::-1] - counts  # [seq_len] documents with a longer last piece
     free = longer.tolist()
     for group in bins:

@@ -1,93 +1,49 @@
-"""From texts to token ids: the encoders, and the stage that writes a corpus into a token store."""
+"""The stage that writes a corpus into a token store, and appends new papers to one."""
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from pmc_llama.errors import InputError
+from pmc_llama.errors import InputError, StoreError
 from pmc_llama.files import atomic_path, read_json, sha256_file, sha256_json
 from pmc_llama.progress import Progress
 from pmc_llama.recipe.tokens import TokensSection
-from pmc_llama.tokens.convert import hf_tokenizer, sentencepiece_file
-from pmc_llama.tokens.sentencepiece import SentencePieceEncoder, token_dtype
+from pmc_llama.tokens.convert import hf_tokenizer
+from pmc_llama.tokens.encoders import Encoder, load_encoder
+from pmc_llama.tokens.sentencepiece import SentencePieceEncoder
 from pmc_llama.tokens.shards import Shard, finish_store, read_shard, shard_paths, write_shard_index
+from pmc_llama.tokens.store import read_info
 
-__all__ = ["Encoder", "encode_corpus", "hf_tokenizer", "load_encoder"]
+__all__ = ["Encoder", "append_corpus", "encode_corpus", "hf_tokenizer", "load_encoder"]
 
 BATCH_DOCUMENTS = 64
 CHECKED_DOCUMENTS = 16
 """Documents of the corpus on which the word memo is compared with plain SentencePiece before the work starts."""
 
-
-class Encoder(Protocol):
-    """Turns text into ids, without BOS and EOS."""
-
-    @property
-    def vocab_size(self) -> int: ...  # noqa: D102
-
-    @property
-    def bos_id(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def eos_id(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def sha256(self) -> str: ...  # noqa: D102
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
-
-    def encode(self, text: str) -> NDArray[Any]: ...  # noqa: D102
-
-    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[Any]]: ...  # noqa: D102
+Part = dict[str, Any]
 
 
-class HuggingFaceEncoder:
-    """Ids of a `tokenizer.json`, in batches of the Rust library."""
+@dataclass(frozen=True)
+class _Job:
+    """One corpus part to encode into one shard; `skip` are papers that the store has already."""
 
-    def __init__(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
-
-        file = folder / "tokenizer.json"
-        if not file.is_file():
-            raise InputError(f"tokenizer {folder} has neither a LLaMA-type `tokenizer.model` nor a `tokenizer.json`")
-        self.sha256 = sha256_file(file)
-        self._tokenizer = Tokenizer.from_file(str(file))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        whole = hf_tokenizer(folder)
-        self.vocab_size = int(self._tokenizer.get_vocab_size(with_added_tokens=True))
-        self.bos_id, self.eos_id = whole.bos_token_id, whole.eos_token_id
-        self.dtype = token_dtype(self.vocab_size)
-
-    def encode(self, text: str) -> NDArray[Any]:
-        """Ids of one text."""
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[Any]]:
-        """Ids of many texts, in their order."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, self.dtype) for encoding in encodings]
-
-
-def load_encoder(path: Path, *, memo: bool = True) -> Encoder:
-    """The encoder of a SentencePiece `tokenizer.model` or of a Hugging Face folder.
-
-    Raises InputError where there is none.
-    """
-    if not path.exists():
-        raise InputError(
-            f"tokenizer {path} does not exist: expected a SentencePiece `tokenizer.model` or a Hugging Face folder"
-        )
-    model = sentencepiece_file(path)
-    return SentencePieceEncoder(model, memo=memo) if model is not None else HuggingFaceEncoder(path)
+    number: int
+    source: Path
+    part: Part
+    tokenizer: Path
+    memo: bool
+    out: Path
+    skip: frozenset[str] = frozenset()
 
 
 def encode_corpus(
@@ -102,33 +58,52 @@ def encode_corpus(
     parts = _corpus_parts(corpus_dir)
     encoder = load_encoder(tokenizer_path)
     memo = _check_on_corpus(encoder, corpus_dir / parts[0]["file"])
-    jobs = [(number, part, corpus_dir, tokenizer_path, memo, out) for number, part in enumerate(parts)]
-    shards: dict[int, Shard] = {}
-    with Progress("tokenize", total=sum(part["rows"] for part in parts), unit="documents") as progress:
-        for number, shard in _run(jobs, min(workers, len(jobs))):
-            shards[number] = shard
-            progress.advance(shard.documents, f"{sum(s.tokens for s in shards.values()):,} tokens")
-    ordered = [shards[number] for number in range(len(parts))]
-    return finish_store(
-        out,
-        ordered,
-        tokenizer_sha256=encoder.sha256,
-        vocab_size=encoder.vocab_size,
-        dtype=encoder.dtype,
-        corpus_sha256=corpus_hash(parts),
-        heldout_fraction=section.heldout_fraction,
-    )
+    jobs = [
+        _Job(number, corpus_dir / part["file"], part, tokenizer_path, memo, out) for number, part in enumerate(parts)
+    ]
+    return finish_store(out, _run(jobs, workers), encoder, [corpus_hash(parts)], section.heldout_fraction)
 
 
-def corpus_hash(parts: Sequence[dict[str, Any]]) -> str:
+def append_corpus(
+    section: TokensSection, corpus_dir: Path, tokenizer_path: Path, out: Path, *, workers: int
+) -> dict[str, Any]:
+    """Add the papers of a later corpus that the store `out` does not have; returns the value of its `store.json`.
+
+    What is there stays byte for byte, and a paper keeps the split that it is in. Appending the same corpus again does
+    nothing. Raises StoreError for a store of another tokenizer or held-out fraction.
+    """
+    info, parts, encoder = read_info(out), _corpus_parts(corpus_dir), load_encoder(tokenizer_path)
+    if info["tokenizer_sha256"] != encoder.sha256:
+        raise StoreError(f"token store {out} was made with another tokenizer than {tokenizer_path}: nothing appended")
+    if info["heldout_fraction"] != section.heldout_fraction:
+        raise StoreError(
+            f"token store {out} holds out {info['heldout_fraction']} of its documents, not {section.heldout_fraction}: "
+            "appending must keep the split"
+        )
+    if corpus_hash(parts) in info["corpora"]:
+        return info
+    old = [read_shard(out, number, {}, encoder.dtype) for number in range(len(info["shards"]))]
+    whole = [shard for shard in old if shard is not None]
+    if len(whole) < len(old):
+        raise StoreError(f"token store {out}: {info['shards'][old.index(None)]['file']} is damaged or has no index")
+    known = pa.chunked_array([chunk for shard in whole for chunk in shard.paper_ids.chunks], pa.string())
+    memo = _check_on_corpus(encoder, corpus_dir / parts[0]["file"])
+    jobs = []
+    for number, part in enumerate(parts, start=len(old)):
+        source = corpus_dir / part["file"]
+        skip = _known_papers(source, known)
+        jobs.append(_Job(number, source, part, tokenizer_path, memo, out, skip))
+    corpora = [*info["corpora"], corpus_hash(parts)]
+    return finish_store(out, [*whole, *_run(jobs, workers)], encoder, corpora, section.heldout_fraction)
+
+
+def corpus_hash(parts: Sequence[Part]) -> str:
     """Hash of a corpus: of its parts' names and hashes."""
     return sha256_json([[part["file"], part["sha256"]] for part in parts])
 
 
-def _corpus_parts(corpus_dir: Path) -> list[dict[str, Any]]:
+def _corpus_parts(corpus_dir: Path) -> list[Part]:
     """The parts as `corpus.json` lists them; a folder without one is taken as it is."""
-    import pyarrow.parquet as pq
-
     ledger = corpus_dir / "corpus.json"
     if ledger.is_file():
         parts = [dict(part, file=_part_path(part["file"])) for part in read_json(ledger)["parts"]]
@@ -153,43 +128,53 @@ def _check_on_corpus(encoder: Encoder, part: Path) -> bool:
     return encoder.check(text for _, text in islice(_documents(part), CHECKED_DOCUMENTS))
 
 
-Job = tuple[int, dict[str, Any], Path, Path, bool, Path]
+def _known_papers(part: Path, known: pa.ChunkedArray) -> frozenset[str]:
+    ids = pq.read_table(part, columns=["paper_id"])["paper_id"]
+    return frozenset(ids.filter(pc.is_in(ids, value_set=known)).to_pylist())
 
 
-def _run(jobs: list[Job], workers: int) -> Iterator[tuple[int, Shard]]:
-    """Results of `_encode_part` as they come; in this process where one worker is enough."""
+def _run(jobs: list[_Job], workers: int) -> list[Shard]:
+    """Encode all jobs, each into a shard; in this process where one worker is enough."""
+    shards: dict[int, Shard] = {}
+    with Progress("tokenize", total=sum(job.part["rows"] for job in jobs), unit="documents") as progress:
+        for number, shard in _results(jobs, min(workers, len(jobs))):
+            shards[number] = shard
+            progress.advance(shard.documents, f"{sum(s.tokens for s in shards.values()):,} tokens")
+    return [shards[job.number] for job in jobs]
+
+
+def _results(jobs: list[_Job], workers: int) -> Iterator[tuple[int, Shard]]:
     if workers <= 1:
         yield from map(_encode_part, jobs)
         _worker_encoder.cache_clear()  # its memo is large, and this process goes on to other stages
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(_encode_part, job) for job in jobs]):
             yield future.result()
 
 
-def _encode_part(job: Job) -> tuple[int, Shard]:
+def _encode_part(job: _Job) -> tuple[int, Shard]:
     """Encode one corpus part into one shard, unless it is there already."""
-    number, part, corpus_dir, tokenizer_path, memo, out = job
-    encoder = _worker_encoder(tokenizer_path, memo)
-    source = corpus_dir / part["file"]
-    stamp = {"part": part["file"], "part_sha256": part["sha256"], "tokenizer_sha256": encoder.sha256}
-    found = read_shard(out, number, stamp, encoder.dtype)
+    encoder = _worker_encoder(job.tokenizer, job.memo)
+    stamp = {"part": job.part["file"], "part_sha256": job.part["sha256"], "tokenizer_sha256": encoder.sha256}
+    stamp["skipped"] = sha256_json(sorted(job.skip))
+    found = read_shard(job.out, job.number, stamp, encoder.dtype)
     if found is not None:
-        return number, found
-    if not source.is_file() or sha256_file(source) != part["sha256"]:
-        raise InputError(f"corpus part {source} is not the one that corpus.json names: build the corpus again")
+        return job.number, found
+    if not job.source.is_file() or sha256_file(job.source) != job.part["sha256"]:
+        raise InputError(f"corpus part {job.source} is not the one that corpus.json names: build the corpus again")
     paper_ids: list[str] = []
     lengths: list[int] = []
-    binary, _ = shard_paths(out, number)
+    binary, _ = shard_paths(job.out, job.number)
     with atomic_path(binary) as partial, partial.open("wb") as file:
-        documents = _documents(source)
+        documents = (document for document in _documents(job.source) if document[0] not in job.skip)
         while batch := list(islice(documents, BATCH_DOCUMENTS)):
             paper_ids += [paper_id for paper_id, _ in batch]
             for ids in encoder.encode_batch([text for _, text in batch]):
                 lengths.append(len(ids))
-                file.write(ids.tobytes())
-    return number, write_shard_index(out, number, paper_ids, lengths, dict(stamp, bin_sha256=sha256_file(binary)))
+                file.write(np.ascontiguousarray(ids).data)
+    stamp["bin_sha256"] = sha256_file(binary)
+    return job.number, write_shard_index(job.out, job.number, paper_ids, lengths, stamp)
 
 
 @lru_cache(maxsize=1)
@@ -199,16 +184,12 @@ def _worker_encoder(path: Path, memo: bool) -> Encoder:
 
 def _documents(part: Path) -> Iterator[tuple[str, str]]:
     """(paper_id, text) of every row; a missing text is an empty one, and counted as such in `store.json`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(part) as file:
             for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["paper_id", "text"]):
                 columns = batch.to_pydict()
-                yield from (
-                    (paper_id, text or "") for paper_id, text in zip(columns["paper_id"], columns["text"], strict=True)
-                )
+                for paper_id, text in zip(columns["paper_id"], columns["text"], strict=True):
+                    yield paper_id, text or ""
     except (OSError, KeyError, pa.ArrowException) as error:
         raise InputError(
             f"corpus part {part} cannot be read as Parquet with columns paper_id and text: {error}"

@@ -50,7 +50,7 @@ class Documents:
     def of(cls, store: TokenStore, split: Split) -> "Documents":
         """Take the split's documents from a store."""
         numbers = store.documents(split)
-        lengths = np.diff(store.offsets).astype(np.int64)[numbers]
+        lengths = store.lengths[numbers]
         full = lengths > 0
         return cls(numbers[full], lengths[full])
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pmc_llama.errors import StoreError
 from pmc_llama.files import atomic_path, sha256_file, write_json
+from pmc_llama.tokens.encoders import Encoder
 
-FORMAT = "pmc-llama tokens 1"
+FORMAT = "pmc-llama token store 1"
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,12 @@ def read_shard(out: Path, number: int, stamp: dict[str, str], dtype: np.dtype[An
 
 
 def finish_store(
-    out: Path,
-    shards: Sequence[Shard],
-    *,
-    tokenizer_sha256: str,
-    vocab_size: int,
-    dtype: np.dtype[Any],
-    corpus_sha256: str,
-    heldout_fraction: float,
+    out: Path, shards: Sequence[Shard], encoder: Encoder, corpora: Sequence[str], heldout_fraction: float
 ) -> dict[str, Any]:
-    """Write offsets, documents and, last, `store.json` over all shards, in their order; returns its value."""
+    """Write offsets, documents and, last, `store.json` over all shards, in their order; returns its value.
+
+    `corpora`: hashes of the corpora that were encoded, the first one and those appended.
+    """
     paper_ids = pa.chunked_array([chunk for s in shards for chunk in s.paper_ids.chunks], pa.string())
     lengths = np.concatenate([shard.lengths for shard in shards])
     _refuse_repeats(out, paper_ids)
@@ -86,11 +83,11 @@ def finish_store(
         pq.write_table(pa.table({"paper_id": paper_ids, "heldout": heldout}), partial, compression="zstd")
     value = {
         "format": FORMAT,
-        "tokenizer_sha256": tokenizer_sha256,
-        "vocab_size": vocab_size,
-        "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
+        "tokenizer_sha256": encoder.sha256,
+        "vocab_size": encoder.vocab_size,
+        "dtype": "uint16" if encoder.dtype.itemsize == 2 else "uint32",
         "bos_eos": "not stored",
-        "corpus_sha256": corpus_sha256,
+        "corpora": list(corpora),
         "heldout_fraction": heldout_fraction,
         "documents": len(lengths),
         "empty_documents": int((lengths == 0).sum()),

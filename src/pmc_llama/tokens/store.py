@@ -26,9 +26,9 @@ class TokenStore:
 
     def __init__(self, path: Path, tokenizer_sha256: str | None = None, corpus_sha256: str | None = None) -> None:
         self.path = path
-        self.info = _read_info(path)
-        self._refuse_foreign("tokenizer", tokenizer_sha256)
-        self._refuse_foreign("corpus", corpus_sha256)
+        self.info = read_info(path)
+        self._refuse_foreign("tokenizer", [self.info["tokenizer_sha256"]], tokenizer_sha256)
+        self._refuse_foreign("corpus", self.info["corpora"], corpus_sha256)
         self.dtype = np.dtype("<u2") if self.info["dtype"] == "uint16" else np.dtype("<u4")
         self.offsets = self._map("offsets.bin", np.dtype("<u8"), self.info["documents"] + 1)
         self._shards = [self._map(shard["file"], self.dtype, shard["tokens"]) for shard in self.info["shards"]]
@@ -62,6 +62,11 @@ class TokenStore:
     def n_tokens(self) -> int:
         """Tokens of all documents."""
         return int(self.info["tokens"])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each document."""
+        return np.diff(self.offsets).astype(np.int64)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,16 +124,16 @@ class TokenStore:
                 f"token store {self.path}: offsets.bin does not fit the shards: it points past their end or backwards"
             )
 
-    def _refuse_foreign(self, what: str, sha256: str | None) -> None:
-        found = self.info[f"{what}_sha256"]
-        if sha256 is not None and sha256 != found:
+    def _refuse_foreign(self, what: str, made_from: list[str], wanted: str | None) -> None:
+        if wanted is not None and wanted not in made_from:
             raise StoreError(
-                f"token store {self.path} was made from another {what} (SHA-256 {found[:12]}…, not {sha256[:12]}…): "
-                "tokenize the corpus again"
+                f"token store {self.path} was made from another {what} (SHA-256 {made_from[-1][:12]}…, "
+                f"not {wanted[:12]}…): tokenize the corpus again"
             )
 
 
-def _read_info(path: Path) -> dict[str, Any]:
+def read_info(path: Path) -> dict[str, Any]:
+    """The value of a store's `store.json`. Raises StoreError where there is none of this format."""
     try:
         info: dict[str, Any] = read_json(path / "store.json")
     except FileNotFoundError:
