@@ -1,48 +1,31 @@
 """The HTTP side of serving: checks every request before the model sees it, and turns pieces into answers."""
 
 import asyncio
-import hmac
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
-from pydantic import ValidationError
 from starlette.applications import Starlette  # type: ignore[import-not-found,unused-ignore]
 from starlette.concurrency import run_in_threadpool  # type: ignore[import-not-found,unused-ignore]
 from starlette.exceptions import HTTPException  # type: ignore[import-not-found,unused-ignore]
-from starlette.middleware import Middleware  # type: ignore[import-not-found,unused-ignore]
-from starlette.middleware.trustedhost import TrustedHostMiddleware  # type: ignore[import-not-found,unused-ignore]
 from starlette.requests import Request  # type: ignore[import-not-found,unused-ignore]
 from starlette.responses import JSONResponse, Response, StreamingResponse  # type: ignore[import-not-found,unused-ignore]
 from starlette.routing import Route  # type: ignore[import-not-found,unused-ignore]
 
-from pmc_llama.serve.engine import Busy, Engine, Job, Piece
+from pmc_llama.serve.engine import Engine, Job, Piece
+from pmc_llama.serve.http import ERRORS, guarded, protections, read_body
 from pmc_llama.serve.prompting import chat_ids
-from pmc_llama.serve.protocol import (
-    DEFAULT_TOKENS,
-    Answer,
-    ChatRequest,
-    CompletionRequest,
-    error_body,
-    explain,
-)
+from pmc_llama.serve.protocol import DEFAULT_TOKENS, Answer, ChatRequest, CompletionRequest, error_body
 from pmc_llama.serve.sampling import Sampling
 
-MAX_BODY_BYTES = 1 << 20
 LOOK_FOR_CLIENT_EVERY_S = 1.0
-LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1"]
 
 
 def build_app(engine: Engine, *, token: str | None = None) -> Starlette:
-    """The application for one model. With a `token`, every request but `/health` must carry it.
-
-    Without one, only requests addressed to this machine by its loopback names are answered, so that no web page can
-    reach the model through a name of its own.
-    """
-    service = _Service(engine, token)
+    """The application for one model. With a `token`, every request but `/health` must carry it."""
+    service = _Service(engine)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -52,33 +35,19 @@ def build_app(engine: Engine, *, token: str | None = None) -> Starlette:
     return Starlette(
         routes=[
             Route("/health", service.health),
-            Route("/v1/models", service.guarded(service.models)),
-            Route("/v1/completions", service.guarded(service.completions), methods=["POST"]),
-            Route("/v1/chat/completions", service.guarded(service.chat), methods=["POST"]),
+            Route("/v1/models", guarded(service.models, token)),
+            Route("/v1/completions", guarded(service.completions, token), methods=["POST"]),
+            Route("/v1/chat/completions", guarded(service.chat, token), methods=["POST"]),
         ],
-        middleware=[] if token else [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)],
-        exception_handlers={HTTPException: _as_error, Busy: _as_busy},
+        middleware=protections(token),
+        exception_handlers=ERRORS,
         lifespan=lifespan,
     )
 
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
 class _Service:
-    def __init__(self, engine: Engine, token: str | None) -> None:
-        self._engine, self._token = engine, token
-
-    def guarded(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint behind the token, if there is one."""
-
-        async def checked(request: Request) -> Response:
-            given = request.headers.get("authorization", "")
-            if self._token and not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
-                raise HTTPException(401, "this server needs its token: send `Authorization: Bearer <token>`")
-            return await endpoint(request)
-
-        return checked
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -88,7 +57,7 @@ class _Service:
         return JSONResponse({"object": "list", "data": [{**model, "max_model_len": self._engine.context}]})
 
     async def completions(self, request: Request) -> Response:
-        asked = await _read(request, CompletionRequest)
+        asked = await read_body(request, CompletionRequest)
         if isinstance(asked.prompt, str):
             ids = (await run_in_threadpool(self._engine.tokenizer, asked.prompt))["input_ids"]
         else:
@@ -98,7 +67,7 @@ class _Service:
         return await self._answer(request, asked, list(ids), chat=False)
 
     async def chat(self, request: Request) -> Response:
-        asked = await _read(request, ChatRequest)
+        asked = await read_body(request, ChatRequest)
         messages = [message.model_dump() for message in asked.messages]
         try:
             ids = await run_in_threadpool(chat_ids, self._engine.tokenizer, messages)
@@ -140,27 +109,6 @@ class _Service:
                 400, f"the prompt has {prompt_tokens} tokens{asked}, but the model's context holds {context} in all"
             )
         return wanted or min(DEFAULT_TOKENS, room)
-
-
-async def _read(request: Request, kind: type[Any]) -> Any:
-    """The request's body, checked. Raises a 4xx with a sentence."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "the body must be JSON: send `Content-Type: application/json`")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
-    try:
-        value = msgspec.json.decode(bytes(body))
-    except msgspec.DecodeError as error:
-        raise HTTPException(400, f"the body is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise HTTPException(400, f"the body must be a JSON object, not {type(value).__name__}")
-    try:
-        return kind.model_validate({name: item for name, item in value.items() if item is not None})
-    except ValidationError as error:
-        raise HTTPException(400, explain(error)) from None
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, pieces: "asyncio.Queue[Piece]", piece: Piece) -> None:
@@ -210,12 +158,3 @@ def _failure(piece: Piece) -> str:
     if piece.finish == "timeout":
         return f"the answer was not ready in time ({piece.tokens} tokens were generated): ask for fewer tokens"
     return "the model failed on this request; the server's log says why"
-
-
-async def _as_error(request: Request, error: Any) -> Response:
-    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
-    return JSONResponse(error_body(str(error.detail), kind), error.status_code, headers=error.headers)
-
-
-async def _as_busy(request: Request, error: Any) -> Response:
-    return JSONResponse(error_body(str(error), "overloaded_error"), 503, headers={"Retry-After": "5"})

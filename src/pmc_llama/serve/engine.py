@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from pmc_llama.errors import InputError, PmcLlamaError
-from pmc_llama.model.load import load_for_inference, local_folder
-from pmc_llama.model.precision import compute_dtype
+from pmc_llama.errors import PmcLlamaError
+from pmc_llama.serve.loading import load_served
 from pmc_llama.serve.sampling import RowSampler, Sampling
 from pmc_llama.serve.text import TextStream
 
@@ -63,19 +62,11 @@ class Engine:
 
     def __init__(self, folder: Path | str, limits: Limits | None = None) -> None:
         """Load a Hugging Face folder. Raises InputError where it has none."""
-        path = local_folder(folder)
-        if not (path / "config.json").is_file():
-            raise InputError(
-                f"{path} is not a model folder: it has no config.json (export one with `pmc-llama export`)"
-            )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = compute_dtype("auto", device) if device.type == "cuda" else torch.float32
-        self.model: Any = load_for_inference(path, dtype=dtype, device=device.type)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+        self.model, self.tokenizer = load_served(folder)
         self._end_ids = _end_ids(self.model, self.tokenizer)
         # Nothing but these ids may end a row behind our back, and no sampling default of the model's may interfere.
         self.model.generation_config = GenerationConfig(eos_token_id=self._end_ids)
-        self.name = path.resolve().name
+        self.name = Path(folder).resolve().name
         self.context = int(self.model.config.max_position_embeddings)
         self.limits = limits or Limits()
         self._waiting: queue.Queue[Job | None] = queue.Queue(self.limits.waiting)

@@ -5,8 +5,9 @@ import ipaddress
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pmc_llama.errors import InputError
 from pmc_llama.serve.engine import Engine, Limits
@@ -38,13 +39,39 @@ def serve(
         subprocess.run(command, env=os.environ | environment, check=True)
         return
     try:
-        import uvicorn  # type: ignore[import-not-found,unused-ignore]
-
         from pmc_llama.serve.app import build_app
     except ImportError as error:
-        raise InputError(f"serving needs the extra `serve`: pip install 'pmc-llama[serve]' ({error})") from None
-    app = build_app(Engine(folder, limits), token=token)
+        raise _missing(error) from None
+    _run(build_app(Engine(folder, limits), token=token), host, port)
+
+
+def serve_playground(
+    folders: Mapping[str, Path], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None
+) -> None:
+    """Show the multiple-choice page for models by name (`{"base": …, "adapted": …}`) until interrupted.
+
+    With a `token`, the page is opened as `http://host:port/#token=…`. Raises InputError as `serve` does.
+    """
+    check_address(host, token)
+    try:
+        from pmc_llama.serve.playground import build_playground
+    except ImportError as error:
+        raise _missing(error) from None
+    app = build_playground(folders, token=token)
+    print(f"the page is at http://{host}:{port}/ (Ctrl-C stops)", flush=True)
+    _run(app, host, port)
+
+
+def _run(app: Any, host: str, port: int) -> None:
+    try:
+        import uvicorn  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise _missing(error) from None
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=10)
+
+
+def _missing(error: ImportError) -> InputError:
+    return InputError(f"serving needs the extra `serve`: pip install 'pmc-llama[serve]' ({error})")
 
 
 def choose_backend() -> Backend:

@@ -1,0 +1,76 @@
+"""The multiple-choice playground: a web page that shows how likely each model finds each option of a question."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.applications import Starlette  # type: ignore[import-not-found,unused-ignore]
+from starlette.concurrency import run_in_threadpool  # type: ignore[import-not-found,unused-ignore]
+from starlette.exceptions import HTTPException  # type: ignore[import-not-found,unused-ignore]
+from starlette.requests import Request  # type: ignore[import-not-found,unused-ignore]
+from starlette.responses import HTMLResponse, JSONResponse, Response  # type: ignore[import-not-found,unused-ignore]
+from starlette.routing import Route  # type: ignore[import-not-found,unused-ignore]
+
+from pmc_llama.errors import PmcLlamaError
+from pmc_llama.qa.prompts import TEMPLATES, render
+from pmc_llama.qa.question import Question
+from pmc_llama.qa.score import score
+from pmc_llama.qa.stats import probabilities
+from pmc_llama.serve.http import ERRORS, guarded, protections, read_body
+from pmc_llama.serve.loading import load_served
+
+PAGE = Path(__file__).parent / "templates" / "playground.html"
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+
+
+class Asked(BaseModel):
+    """What the page sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str = Field(min_length=1, max_length=20_000)
+    options: list[str] = Field(min_length=2, max_length=10)
+    context: str | None = Field(default=None, max_length=50_000)
+    prompt: str = "plain"
+
+
+class Playground:
+    """Models by the names they are shown under, loaded once; one question at a time."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._models = {name: load_served(folder) for name, folder in folders.items()}
+        self._lock = threading.Lock()
+
+    def score(self, asked: Asked) -> dict[str, Any]:
+        """The prompt that was shown, and for each model the options' log-likelihoods and their softmax."""
+        question = Question("playground", "0", asked.question, tuple(asked.options), gold=0, context=asked.context)
+        results = []
+        with self._lock:
+            for name, (model, tokenizer) in self._models.items():
+                (scored,) = score(model, tokenizer, [question], prompt=asked.prompt)
+                shares = [float(value) for value in probabilities(scored.option_scores)]
+                results.append({"model": name, "probabilities": shares, "logprobs": list(scored.option_logprobs)})
+        shown = render(asked.prompt, question)
+        return {"models": results, "prompt": shown.context, "scored": list(shown.continuations)}
+
+
+def build_playground(folders: Mapping[str, Path], *, token: str | None = None) -> Starlette:
+    """The application: the page, and the endpoint that it asks."""
+    playground = Playground(folders)
+
+    async def page(request: Request) -> Response:
+        return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": POLICY})
+
+    async def ask(request: Request) -> Response:
+        asked = await read_body(request, Asked)
+        if asked.prompt not in TEMPLATES:
+            raise HTTPException(400, f"prompt: {asked.prompt!r} is none of {', '.join(TEMPLATES)}")
+        try:
+            return JSONResponse(await run_in_threadpool(playground.score, asked))
+        except PmcLlamaError as error:
+            raise HTTPException(400, str(error)) from None
+
+    routes = [Route("/", page), Route("/score", guarded(ask, token), methods=["POST"])]
+    return Starlette(routes=routes, middleware=protections(token), exception_handlers=ERRORS)
