@@ -58,6 +58,9 @@ def write_run(
                     "heldout_documents": 10,
                 },
             )
+        example = {"question_id": "usmle-0001", "paper_id": "pmc:7", "text": "the thirteen words that they share"}
+        facts = {"questions": n, "overlapping": 1, "share": 1 / n, "examples": [example]}
+        write_json(run_dir / "contamination.json", {"tasks": {"usmle": facts}})
     if training:
         write_training(run_dir, regimes, seeds, rng)
     return run_dir
@@ -74,7 +77,7 @@ def recipe(run_dir: Path, regimes: dict[str, dict[str, Any]], seeds: tuple[int, 
         "name": "fake",
         "run_dir": str(run_dir),
         "seeds": list(seeds),
-        **({"minimed": {}} if minimed else {"data": {"root": "data"}}),
+        **({"minimed": {"drugs": 48}} if minimed else {"data": {"root": "data"}}),
         "corpus": corpus,
         "general": corpus,
         "tokenizer": {"path": "tokenizer.model"},

@@ -7,8 +7,6 @@ import msgspec
 import polars as pl
 from markupsafe import Markup
 
-from pmc_llama.qa.stats import probabilities
-
 LIMIT_BYTES = 4_000_000
 """Questions beyond this much JSON are left out of the page, shared equally by the tasks; the page says how many."""
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -59,9 +57,10 @@ Answers = dict[tuple[int, int], list[Any]]
 def _answers(predictions: pl.DataFrame, index: dict[tuple[str, int], int]) -> dict[tuple[str, str], Answers]:
     """All answers by (task, question id)."""
     found: dict[tuple[str, str], Answers] = {}
-    for row in predictions.iter_rows(named=True):
-        shares = probabilities(row["option_logprobs"]).tolist() if row["option_logprobs"] else []
-        answer = [row["chosen"], [round(1000 * share) for share in shares]] + ([row["parsed"]] if row["parsed"] else [])
+    thousandths = pl.col("probabilities").list.eval((1000 * pl.element()).round().cast(pl.Int16))
+    columns = ("model", "regime", "seed", "task", "question_id", "chosen", "parsed")
+    for row in predictions.select(*columns, thousandths=thousandths).iter_rows(named=True):
+        answer = [row["chosen"], row["thousandths"] or [], *([row["parsed"]] if row["parsed"] else [])]
         place = index[row["regime"], row["seed"]], int(row["model"] == "adapted")
         found.setdefault((row["task"], row["question_id"]), {})[place] = answer
     return found

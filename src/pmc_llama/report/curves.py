@@ -37,14 +37,15 @@ def pretraining(run: Run) -> list[Figure]:
 
 def tuning(run: Run) -> list[Figure]:
     """Training loss of the tuning runs: one panel a regime in the recipe's order, one line a model and seed."""
-    regimes: dict[str, dict[str, list[Curve]]] = {name: {} for name in run.recipe.get("regimes", {})}
+    found: dict[tuple[str, str], list[Curve]] = {}
     for key, metrics in run.training.items():
         if key.startswith("tune/"):
             _, regime, model, _ = key.split("/")
-            regimes.setdefault(regime, {}).setdefault(model, []).append(_curve(metrics, "loss"))
-    return [
-        _curves(f"loss-tune-{name}", f"Tuning: {name}", LOSS_UNIT, curves) for name, curves in regimes.items() if curves
-    ]
+            found.setdefault((regime, model), []).append(_curve(metrics, "loss"))
+    regimes = dict.fromkeys([*run.recipe.get("regimes", {}), *(regime for regime, _ in found)])
+    curves = {name: {model: found.get((name, model), []) for model in ("base", "adapted")} for name in regimes}
+    tuned = {name: of for name, of in curves.items() if any(of.values())}
+    return [_curves(f"loss-tune-{name}", f"Tuning: {name}", LOSS_UNIT, of) for name, of in tuned.items()]
 
 
 def perplexity(run: Run) -> list[Figure]:

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +69,15 @@ class Table:
         return Value(found, column.show(found) if column.show else str(found))
 
     @property
-    def lines(self) -> list[tuple[Row, int]]:
-        """Each row with how many rows its first cell stands for: equal neighbours are joined, the covered ones have 0.
+    def groups(self) -> list[tuple[Value, list[Row]]]:
+        """Neighbouring rows whose first value is equal, each group with that value."""
+        first = self.columns[0]
+        return [(value, list(rows)) for value, rows in groupby(self.rows, key=lambda row: self.value(row, first))]
 
-        A sortable table joins none, because its rows move.
-        """
-        first = self.columns[0].key
-        spans = [1] * len(self.rows)
-        for i in reversed(range(len(self.rows) - 1)):
-            if not self.sortable and self.rows[i].values.get(first) == self.rows[i + 1].values.get(first):
-                spans[i], spans[i + 1] = spans[i + 1] + 1, 0
-        return list(zip(self.rows, spans, strict=True))
+    @property
+    def grouped(self) -> bool:
+        """Whether HTML shows the first column as headings over groups of rows; a sortable table's rows move alone."""
+        return not self.sortable and len(self.groups) < len(self.rows)
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown."""

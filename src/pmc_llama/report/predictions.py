@@ -9,7 +9,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
-from pmc_llama.qa.stats import probabilities
 
 COLUMNS = (
     "model",
@@ -41,10 +40,8 @@ class Cell:
     gold: NDArray[np.int64]  # [N]
     chosen: NDArray[np.int64]  # [N], -1 = unparsed
     confidence: NDArray[np.float64]  # [N], probability of the chosen option; NaN where there is none
-    brier: NDArray[
-        np.float64
-    ]  # [N], squared distance of the probabilities from the gold option; NaN where there is none
-    options: NDArray[np.int64]  # [N], how many options each question has
+    options: NDArray[np.int64]  # [N], how many options each question has; 0 where that is not recorded
+    brier: float | None
     truncated: int
     ties: int
 
@@ -80,7 +77,24 @@ def read_predictions(path: Path) -> pl.DataFrame:
     beyond = scored.filter((pl.col("gold") >= options) | (pl.col("chosen") >= options) | (pl.col("gold") < 0))
     if len(beyond):
         raise InputError(f"{path}: gold or chosen is none of the options: {beyond.row(0, named=True)}")
-    return frame
+    return _with_probabilities(frame)
+
+
+def _with_probabilities(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add what follows from the options' log-likelihoods: `probabilities` (their softmax), `confidence` and `brier`.
+
+    Confidence is the probability of the chosen option, Brier's score the squared distance of the probabilities from the
+    right answer; both are null where nothing was chosen or no log-likelihoods are known.
+    """
+    one, parsed = pl.element(), pl.col("chosen") >= 0
+    powers = (one - one.max()).exp()
+    frame = frame.with_columns(probabilities=pl.col("option_logprobs").list.eval(powers / powers.sum()))
+    of_gold = pl.col("probabilities").list.get(pl.col("gold"), null_on_oob=True)
+    squares = pl.col("probabilities").list.eval(one**2).list.sum()
+    return frame.with_columns(
+        confidence=pl.when(parsed).then(pl.col("probabilities").list.get(pl.col("chosen"), null_on_oob=True)),
+        brier=pl.when(parsed).then(squares - 2 * of_gold + 1),
+    )
 
 
 def cells(frame: pl.DataFrame) -> Iterator[Cell]:
@@ -95,13 +109,6 @@ def cells(frame: pl.DataFrame) -> Iterator[Cell]:
 
 
 def _cell(group: pl.DataFrame) -> Cell:
-    gold, chosen = group["gold"].to_numpy().astype(np.int64), group["chosen"].to_numpy().astype(np.int64)
-    confidence, brier = np.full(len(group), np.nan), np.full(len(group), np.nan)
-    for i, logprobs in enumerate(group["option_logprobs"].to_list()):
-        if logprobs and chosen[i] >= 0:
-            shares = probabilities(logprobs)
-            confidence[i] = shares[chosen[i]]
-            brier[i] = np.square(shares - np.eye(len(shares))[gold[i]]).sum()
     first = group.row(0, named=True)
     return Cell(
         model=first["model"],
@@ -110,11 +117,16 @@ def _cell(group: pl.DataFrame) -> Cell:
         task=first["task"],
         protocol=first["protocol"],
         question_ids=group["question_id"].to_list(),
-        gold=gold,
-        chosen=chosen,
-        confidence=confidence,
-        brier=brier,
-        options=group["option_logprobs"].list.len().to_numpy().astype(np.int64),
+        gold=group["gold"].to_numpy().astype(np.int64),
+        chosen=group["chosen"].to_numpy().astype(np.int64),
+        confidence=group["confidence"].fill_null(np.nan).to_numpy(),
+        options=group["option_logprobs"].list.len().fill_null(0).to_numpy().astype(np.int64),
+        brier=_mean(group["brier"]),
         truncated=int(group["truncated"].sum()),
         ties=int(group["tie"].sum()),
     )
+
+
+def _mean(values: pl.Series) -> float | None:
+    known = values.drop_nulls().to_numpy()
+    return float(known.mean()) if len(known) else None

@@ -95,6 +95,6 @@ def _difference(key: str, base: float, adapted: float) -> Value:
 
 def real_formats(recipe: dict[str, Any]) -> set[str]:
     """Formats of the recipe's scored tasks if its questions are real ones, not MiniMed's."""
-    if recipe.get("minimed"):
+    if recipe.get("minimed") is not None:
         return set()
     return {section["format"] for section in recipe.get("tasks", {}).values() if section.get("test")}

@@ -10,6 +10,7 @@ import polars as pl
 import yaml
 
 from pmc_llama.files import read_json
+from pmc_llama.report.predictions import read_predictions
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,23 @@ class Run:
 
     @cached_property
     def predictions(self) -> pl.DataFrame | None:
-        """`predictions.parquet`."""
-        return self._parquet("predictions.parquet")
+        """`predictions.parquet`, checked, with probabilities. Raises InputError as `read_predictions` does."""
+        file = self.path / "predictions.parquet"
+        return read_predictions(file) if file.is_file() else None
 
     @cached_property
     def questions(self) -> pl.DataFrame | None:
         """`questions.parquet`."""
-        return self._parquet("questions.parquet")
+        file = self.path / "questions.parquet"
+        return pl.read_parquet(file) if file.is_file() else None
+
+    @cached_property
+    def fixed_options(self) -> dict[str, list[str]]:
+        """The options of each task whose questions all have the same ones (yes, no, maybe)."""
+        if self.questions is None:
+            return {}
+        options = self.questions.group_by("task").agg(pl.col("options").unique()).rows()
+        return {task: different[0] for task, different in options if len(different) == 1}
 
     @cached_property
     def training(self) -> dict[str, Metrics]:
@@ -117,10 +128,6 @@ class Run:
     def _json(self, name: str) -> Any:
         file = self.path / name
         return read_json(file) if file.is_file() else {}
-
-    def _parquet(self, name: str) -> pl.DataFrame | None:
-        file = self.path / name
-        return pl.read_parquet(file) if file.is_file() else None
 
 
 def read_metrics(path: Path) -> Metrics:

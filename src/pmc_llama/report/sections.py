@@ -6,7 +6,7 @@ from typing import Any
 
 from pmc_llama.report import curves, figures, views
 from pmc_llama.report.layout import Column, Row, Table
-from pmc_llama.report.predictions import cells, read_predictions
+from pmc_llama.report.predictions import cells
 from pmc_llama.report.published import published_table, real_formats
 from pmc_llama.report.run import Corpus, Run
 from pmc_llama.report.svg import Figure
@@ -23,11 +23,13 @@ class Section:
     figures: Sequence[Figure] = ()
     sentences: Sequence[str] = ()
     missing: str = ""
+    more_figures: Sequence[Figure] = ()
+    """Figures that are folded away."""
 
     @property
     def empty(self) -> bool:
         """Whether the run has nothing to show here."""
-        return not (self.tables or self.figures or self.sentences)
+        return not (self.tables or self.figures or self.sentences or self.more_figures)
 
 
 def all_sections(run: Run, regime: str | None) -> list[Section]:
@@ -49,7 +51,7 @@ def results_section(run: Run) -> Section:
         published_table(real_formats(run.recipe)),
         views.differences_table(results),
         views.cells_table(results),
-        views.baselines_table(results),
+        views.baselines_table(results, run.fixed_options),
     ]
     return Section(
         "results",
@@ -62,16 +64,16 @@ def results_section(run: Run) -> Section:
 
 def calibration_section(run: Run, regime: str | None) -> Section:
     """Reliability plots of the verdict's regime."""
-    predictions = run.path / "predictions.parquet"
-    found = list(cells(read_predictions(predictions))) if predictions.is_file() else []
+    found = cells(run.predictions) if run.predictions is not None else []
     missing = "No probabilities were recorded, so calibration cannot be shown."
     return Section("calibration", "Calibration", (), figures.reliability(found, regime), missing=missing)
 
 
 def training_section(run: Run) -> Section:
     """Loss, forgetting and coverage."""
-    shown = curves.pretraining(run) + curves.perplexity(run) + curves.coverage(run) + curves.tuning(run)
-    return Section("training", "Training", (), shown, curves.forgetting(run), "Nothing was trained in this run.")
+    shown = curves.pretraining(run) + curves.perplexity(run) + curves.coverage(run)
+    missing = "Nothing was trained in this run."
+    return Section("training", "Training", (), shown, curves.forgetting(run), missing, curves.tuning(run))
 
 
 def corpus_section(run: Run) -> Section:

@@ -28,7 +28,7 @@ WIDTH_IN, HEIGHT_IN = 5.6, 3.2
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pmc-llama",
-    "font.size": 10,
+    "font.size": 11,
     "text.color": INK,
     "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED,

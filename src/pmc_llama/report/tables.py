@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
 from pmc_llama.qa import stats
+from pmc_llama.qa.question import LETTERS
 from pmc_llama.report.paired import sign_flip_p
 from pmc_llama.report.predictions import Cell, cells, read_predictions
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def compute_results(predictions: Path, out: Path) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def _row(cell: Cell) -> dict[str, Any]:
         "ci95": list(stats.wilson(correct, n)),
         "macro_f1": stats.macro_f1(cell.gold, cell.chosen),
         "ece": stats.ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
-        "brier": float(np.mean(cell.brier[answered])) if answered.any() else None,
+        "brier": cell.brier,
         "parse_rate": float(np.mean(cell.chosen >= 0)),
         "truncated": cell.truncated,
         "ties": cell.ties,
@@ -168,7 +167,7 @@ def _baselines(found: list[Cell]) -> list[dict[str, Any]]:
                 "majority_correct": int(counts.max()),
                 "always_first": float(counts[0]) / n,
                 "always_first_correct": int(counts[0]),
-                "chance": float(np.mean(1 / cell.options)),
+                "chance": float(np.mean(1 / cell.options)) if cell.options.all() else None,
             }
         )
     return rows

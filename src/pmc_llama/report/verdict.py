@@ -121,7 +121,7 @@ def _seeds(rows: list[dict[str, Any]]) -> str:
 
 
 def _baseline(rows: list[dict[str, Any]], baselines: list[dict[str, Any]]) -> str:
-    best = {row["task"]: max(row["majority"], row["always_first"], row["chance"]) for row in baselines}
+    best = {row["task"]: max(row["majority"], row["chance"] or 0.0) for row in baselines}
     weak = [row for row in rows if row["adapted_ci95"][0] <= best[row["task"]]]
     if not weak:
         return ""

@@ -1,9 +1,22 @@
 """`results.json` as the report's tables: the paper's layout, differences, every cell, baselines."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pmc_llama.qa.question import LETTERS
 from pmc_llama.report.layout import Column, Row, Table, Value
-from pmc_llama.report.text import count, decimal, interval, p_equals, p_value, percent, plural, points, signed_interval
+from pmc_llama.report.text import (
+    count,
+    decimal,
+    interval,
+    listing,
+    p_equals,
+    p_value,
+    percent,
+    plural,
+    points,
+    signed_interval,
+)
 from pmc_llama.report.verdict import finding
 
 Results = dict[str, list[dict[str, Any]]]
@@ -33,11 +46,12 @@ def paper_table(results: Results, recipe: dict[str, Any]) -> Table:
     rows: list[Row] = []
     for regime in dict.fromkeys(row["regime"] for row in results["summary"]):
         mine = {place[row["task"], row["protocol"]].key: row for row in results["summary"] if row["regime"] == regime}
+        name = Value(regime, regime, _tuned_on(recipe.get("regimes", {}).get(regime, {})))
         for model in MODELS:
             accuracies = {column: mean_accuracy(row, model) for column, row in mine.items()}
-            rows.append(Row({"regime": regime, "model": model, **accuracies}, model, {"regime": regime}))
+            rows.append(Row({"regime": name, "model": model, **accuracies}, model, {"regime": regime}))
         differences = {column: _difference(row) for column, row in mine.items()}
-        rows.append(Row({"regime": regime, "model": "difference", **differences}, "difference", {"regime": regime}))
+        rows.append(Row({"regime": name, "model": "difference", **differences}, "difference", {"regime": regime}))
     rows += _baseline_rows(results, {column.key: task for (task, _), column in place.items()})
     return Table("paper", "Base against adapted", columns, rows, PAPER_NOTE)
 
@@ -66,6 +80,15 @@ def _paper_columns(results: Results, recipe: dict[str, Any]) -> dict[tuple[str, 
             about = "\n".join([*mine[: len(mine) == 1], asked[task]])
             columns[task, protocol] = Column(task, task, percent, about)
     return columns
+
+
+def _tuned_on(section: dict[str, Any]) -> str:
+    """What a regime was tuned on, and how."""
+    if not section.get("tasks"):
+        return "not tuned" if section else ""
+    share = section.get("fraction", 1.0)
+    part = "" if share == 1 else f"{100 * share:g} % of "
+    return f"{'LoRA, ' if section['kind'] == 'peft' else ''}tuned on {part}{listing(section['tasks'])}"
 
 
 def mean_accuracy(row: dict[str, Any], model: str) -> Value:
@@ -137,8 +160,11 @@ def differences_table(results: Results) -> Table:
     return Table("differences", "Differences seed by seed", columns, rows, DIFFERENCES_NOTE, sortable=True)
 
 
-def baselines_table(results: Results) -> Table:
-    """What needs no model: the majority label, always the first option, chance."""
+def baselines_table(results: Results, options: Mapping[str, Sequence[str]]) -> Table:
+    """What needs no model: the majority label, always the first option, chance.
+
+    `options` holds the options of tasks where every question has the same ones (yes, no, maybe): they name the label.
+    """
     columns = [
         Column("task", "Task"),
         Column("n", "Questions", count),
@@ -147,8 +173,11 @@ def baselines_table(results: Results) -> Table:
         Column("always_first", "Always first", percent),
         Column("chance", "Chance", percent),
     ]
-    rows = [
-        Row(row | {key: _share(row, key) for key in ("majority", "always_first")}, "baseline", {"task": row["task"]})
-        for row in results["baselines"]
-    ]
+    rows = []
+    for row in results["baselines"]:
+        label = row["majority_label"]
+        word = options[row["task"]][LETTERS.index(label)] if row["task"] in options else label
+        values = row | {"majority_label": Value(label, word)}
+        values |= {key: _share(row, key) for key in ("majority", "always_first")}
+        rows.append(Row(values, "baseline", {"task": row["task"]}))
     return Table("baselines", "What a constant answer scores", columns, rows)

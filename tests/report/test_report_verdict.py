@@ -1,0 +1,194 @@
+"""The verdict says what was shown and how surely; the published table and two runs get the same statistics."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pmc_llama.errors import InputError
+from pmc_llama.files import read_json
+from pmc_llama.report import curves
+from pmc_llama.report.browser import browser
+from pmc_llama.report.compare import compare
+from pmc_llama.report.page import build_report
+from pmc_llama.report.published import PAIRS, SIZES, published_table, real_formats, unpaired_p
+from pmc_llama.report.run import Run, read_metrics
+from pmc_llama.report.tables import compute_results
+from pmc_llama.report.verdict import Verdict, judge
+from report.fake_run import REGIMES, write_json, write_run
+
+FULL = {"full": REGIMES["full"]}
+
+
+def verdict_of(folder: Path, **options: Any) -> Verdict:
+    run = write_run(folder, training=False, corpora=False, **{"regimes": FULL} | options)
+    return judge(compute_results(run / "predictions.parquet", run / "results.json"), Run(run).recipe)
+
+
+def test_a_gain_is_told_with_its_uncertainty(tmp_path: Path) -> None:
+    verdict = verdict_of(tmp_path, gain=0.4)
+    assert (verdict.kind, verdict.headline) == ("gain", "Gain")
+    assert verdict.sentence.startswith("On 3 of 3 tasks the adapted model answers more questions right")
+    assert verdict.sentence.count("95 % interval") == verdict.sentence.count("p < 0.001") == 3
+
+
+def test_a_loss_is_told_as_plainly(tmp_path: Path) -> None:
+    verdict = verdict_of(tmp_path, gain=-0.4)
+    assert (verdict.kind, verdict.headline) == ("loss", "Loss")
+    assert "fewer questions right" in verdict.sentence
+
+
+def test_a_null_result_says_what_could_not_have_been_seen(tmp_path: Path) -> None:
+    verdict = verdict_of(tmp_path, gain=0.0)
+    assert (verdict.kind, verdict.headline) == ("none", "No difference shown")
+    assert "not shown to be better or worse" in verdict.sentence
+    assert "may well stay unseen" in verdict.sentence
+
+
+def test_one_seed_and_accuracies_of_a_constant_answer_are_caveats(tmp_path: Path) -> None:
+    caveats = " ".join(verdict_of(tmp_path, gain=0.0, seeds=(0,)).caveats)
+    assert "One training seed" in caveats
+    assert "not shown to beat a constant answer" in caveats
+
+
+def summary_row(**values: Any) -> dict[str, Any]:
+    row = {"regime": "full", "task": "t", "seeds": 2, "n": 1000, "delta_mean": 0.01, "delta_min": 0.005, "holm_p": 0.01}
+    row |= {"delta_max": 0.015, "ci95": [0.002, 0.018], "adapted_ci95": [0.5, 0.6]}
+    return row | values
+
+
+def judged(*rows: dict[str, Any]) -> Verdict:
+    baseline = {"task": "t", "majority": 0.3, "always_first": 0.25, "chance": 0.25}
+    pairs = [{"regime": "full", "task": row["task"], "n": row["n"], "b": 40, "c": 50} for row in rows]
+    baselines = [baseline | {"task": row["task"]} for row in rows]
+    return judge({"summary": list(rows), "comparisons": pairs, "baselines": baselines}, {})
+
+
+def test_a_small_effect_is_called_small() -> None:
+    verdict = judged(summary_row())
+    assert verdict.headline == "Small gain"
+    assert "a small effect" in verdict.sentence
+
+
+def test_seeds_that_disagree_show_nothing() -> None:
+    verdict = judged(summary_row(delta_min=-0.001))
+    assert verdict.kind == "none"
+    assert "the seeds disagree" in " ".join(verdict.caveats)
+
+
+def test_gain_and_loss_together_are_both_told() -> None:
+    loss = {"delta_mean": -0.1, "delta_min": -0.12, "delta_max": -0.08, "ci95": [-0.15, -0.05]}
+    verdict = judged(summary_row(), summary_row(task="u", **loss), summary_row(task="v", holm_p=0.5))
+    assert verdict.kind == "mixed"
+    assert "better" in verdict.sentence and "worse" in verdict.sentence
+    assert "on v no difference is shown" in verdict.sentence
+
+
+def test_the_verdict_is_about_the_first_full_regime_whatever_the_results(tmp_path: Path) -> None:
+    regimes = {name: REGIMES[name] for name in ("zero-shot", "peft", "efficient-10", "full")}
+    assert verdict_of(tmp_path, regimes=regimes, n=20).regime == "full"
+
+
+@pytest.mark.parametrize(
+    ("pair", "column", "expected"),
+    [(0, 0, 0.94), (0, 1, 0.010), (0, 2, 0.029), (1, 0, 0.49), (1, 1, 0.51), (1, 2, 0.057)],
+)
+def test_the_published_differences_have_the_p_values_of_the_reference(pair: int, column: int, expected: float) -> None:
+    n = list(SIZES.values())[column][0]
+    shares = PAIRS[pair].base_percent[column], PAIRS[pair].adapted_percent[column]
+    counts = [round(share / 100 * n) for share in shares]
+    assert unpaired_p(n, counts[0], counts[1]) == pytest.approx(expected, rel=0.02)
+
+
+def test_published_rows_stand_only_beside_real_questions(tmp_path: Path) -> None:
+    for minimed in (True, False):
+        run = write_run(tmp_path / str(minimed), n=5, regimes=FULL, training=False, corpora=False, minimed=minimed)
+        compute_results(run / "predictions.parquet", run / "results.json")
+        assert ("table-published" in build_report(run).read_text()) != minimed
+    table = published_table(real_formats(Run(run).recipe))
+    assert "+0.2 (−3.7 to +4.0; p = 0.94, +2 right)" in table.markdown()
+    assert published_table({"headqa"}).rows == []
+
+
+def test_two_runs_are_compared_on_the_same_questions(tmp_path: Path) -> None:
+    runs = [tmp_path / "first", tmp_path / "second"]
+    for run, gain in zip(runs, (0.0, 0.5), strict=True):
+        write_run(run, gain=gain, regimes=FULL, training=False, corpora=False)
+    found = compare(*runs)
+    holm = {(row.values["model"], row.values["task"]): row.values["holm_p"] for row in found.answers.rows}
+    assert all((p < 0.05) == (model == "adapted") for (model, _), p in holm.items())
+    assert "| adapted | full | usmle |" in found.markdown()
+    assert found.names == ("first", "second")
+    same = compare(runs[0], runs[0])
+    assert {row.values["p"] for row in same.answers.rows} == {1.0}
+    assert same.differences.rows == []
+
+
+def test_what_two_runs_do_not_share_is_named(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", n=10, regimes=FULL, training=False, corpora=False)
+    b = write_run(tmp_path / "b", n=12, regimes=REGIMES, training=False, corpora=False)
+    found = compare(a, b)
+    assert found.answers.rows == []
+    assert "base · full · usmle: not the same questions, 10 and 12" in found.only
+    assert "base · zero-shot · usmle: only in b" in found.only
+    assert "recipe.regimes.peft.kind" in [row.values["key"] for row in found.differences.rows]
+    with pytest.raises(InputError, match="does not exist"):
+        compare(a, tmp_path)
+
+
+def test_questions_beyond_the_limit_are_left_out_and_counted(run_dir: Path) -> None:
+    run = Run(run_dir)
+    shown = browser(run.questions, run.predictions, limit_bytes=30_000)
+    assert shown is not None
+    assert 0 < shown.shown < shown.total == 180
+    assert len(shown.json) < 60_000
+
+
+def test_contamination_is_shown_with_examples(tmp_path: Path) -> None:
+    examples = [{"question_id": "q1", "paper_id": "pmc:7", "text": "the words <they> share"}]
+    facts = {"usmle": {"questions": 120, "overlapping": 3, "share": 0.025, "examples": examples}}
+    write_json(tmp_path / "contamination.json", {"words": 13, "tasks": facts})
+    page = build_report(tmp_path).read_text()
+    assert "the words &lt;they&gt; share" in page
+    assert 'data-column="overlapping" data-value="3"' in page
+
+
+def test_metrics_of_an_interrupted_and_resumed_run_are_read_once(tmp_path: Path) -> None:
+    lines = ['{"step": 1, "loss": 3.0}', '{"step": 2, "loss": 9.0}', '{"step": 2, "loss": 2.0}']
+    lines += ['{"step": 2, "heldout": {"corpus": {"loss": 800.0, "perplexity": null, "tokens": 5}}}', '{"step": 3, "lo']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    metrics = read_metrics(tmp_path / "metrics.jsonl")
+    assert [one["loss"] for one in metrics.steps] == [3.0, 2.0]
+    assert metrics.heldout_curve("corpus", "loss") == [(2.0, 800.0)]
+    assert metrics.heldout_curve("corpus", "perplexity") == []
+
+
+def test_a_long_curve_keeps_its_mean(run_dir: Path) -> None:
+    curve = [(float(step), float(step % 7)) for step in range(1000)]
+    thin = curves.thinned(curve)
+    assert len(thin) == curves.POINTS
+    assert sum(y for _, y in thin) / len(thin) == pytest.approx(3, abs=0.05)
+
+
+def test_results_are_those_of_the_contract(run_dir: Path) -> None:
+    results = read_json(run_dir / "results.json")
+    row = {
+        "model",
+        "regime",
+        "seed",
+        "task",
+        "protocol",
+        "n",
+        "correct",
+        "accuracy",
+        "ci95",
+        "macro_f1",
+        "ece",
+        "parse_rate",
+    }
+    assert row <= set(results["rows"][0])
+    assert {"regime", "task", "seed", "n", "b", "c", "delta", "ci95", "mcnemar_p", "holm_p"} <= set(
+        results["comparisons"][0]
+    )
+    assert {"regime", "task", "seeds", "delta_mean", "delta_sd", "ci95"} <= set(results["summary"][0])
+    assert {"task", "n", "majority", "majority_label", "always_first"} <= set(results["baselines"][0])
