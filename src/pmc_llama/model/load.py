@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.model import attention
 from pmc_llama.model.lora import add_adapters, causal_lm, fill, init_adapters
 from pmc_llama.model.parallel import Recompute, parallelize
 from pmc_llama.model.seeds import generator_for
@@ -57,7 +58,7 @@ def build_model(
     config = _new_config(origin.config or {}, tokenizer) if folder is None else _existing_config(folder, tokenizer)
     kept_in = torch.float32 if lora is None else dtype
     with torch.device("meta"):
-        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=kept_in, attn_implementation="sdpa")
+        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=kept_in, attn_implementation=attention.NAME)
         config.architectures = [type(model).__name__]  # sharding changes the class's name
         if lora is not None:
             model = add_adapters(model, lora)

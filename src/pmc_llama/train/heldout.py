@@ -25,7 +25,7 @@ def measure(
             batches = micro_batches(source.rows(step, world.rank, world.size), micro_batch, world.device)
             most = max(row[0] for row in world.gather([len(batches)]))
             for batch in batches + [empty_micro_batch(world.device)] * (most - len(batches)):
-                sums[0] += model.loss_sum(batch.ids, batch.position_ids, batch.index, batch.targets)
+                sums[0] += model.loss_sum(batch)
                 sums[1] += len(batch.targets)
         total, tokens = world.sum(sums).tolist()
         if tokens:

@@ -161,7 +161,7 @@ def forward_backward(net: Any, batch: list[MicroBatch], totals: Totals, world: W
     for number in range(totals.micro_batches):
         part = batch[number] if number < len(batch) else empty_micro_batch(world.device)
         net.set_requires_gradient_sync(number == totals.micro_batches - 1)
-        loss = net.loss_sum(part.ids, part.position_ids, part.index, part.targets)
+        loss = net.loss_sum(part)
         (loss * (world.size / totals.loss_tokens)).backward()
         total += loss.detach()
     return world.sum(total) / totals.loss_tokens

@@ -7,21 +7,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pmc_llama.model.lora import causal_lm
+from pmc_llama.train.microbatch import MicroBatch
 
 CHUNK_LOGITS = 2**24
 """Logits held at once (64 MiB in fp32): chunks of 524 tokens at a vocabulary of 32,000."""
 
 
-def loss_sum(model: nn.Module, ids: Tensor, position_ids: Tensor, index: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the cross-entropies of `targets`, predicted from the hidden states at flat positions `index`.
+def loss_sum(model: nn.Module, batch: MicroBatch) -> Tensor:
+    """Sum of the cross-entropies of `batch.targets`, predicted from the hidden states at `batch.index`.
 
-    ids, position_ids [B, T]; index, targets [N]: only positions that count are projected onto the vocabulary. No
-    attention mask and no cache are given, so that restarting `position_ids` alone isolate packed documents.
+    Only positions that count are projected onto the vocabulary. Documents are isolated by the attention itself, which
+    is told where they lie; there is neither mask nor cache.
     """
     lm = causal_lm(model)
-    hidden = lm.get_decoder()(input_ids=ids, position_ids=position_ids, use_cache=False).last_hidden_state  # [B, T, D]
-    chosen = hidden.flatten(0, 1).index_select(0, index)  # [N, D]
-    return chunked_cross_entropy(chosen, lm.get_output_embeddings().weight, targets)
+    decoded = lm.get_decoder()(
+        input_ids=batch.ids, position_ids=batch.position_ids, documents=batch.documents, use_cache=False
+    )
+    chosen = decoded.last_hidden_state.flatten(0, 1).index_select(0, batch.index)  # [N, D]
+    return chunked_cross_entropy(chosen, lm.get_output_embeddings().weight, batch.targets)
 
 
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

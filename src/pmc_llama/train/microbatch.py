@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pmc_llama.model.attention import Documents
 from pmc_llama.train.batches import IGNORE, Rows
 
 NO_ROWS_LENGTH = 8
@@ -20,6 +21,8 @@ class MicroBatch:
     position_ids: Tensor  # [B, T]
     index: Tensor  # [N] flat positions b * T + t whose next token is predicted
     targets: Tensor  # [N] those next tokens
+    documents: Documents
+    """Where the packed documents lie."""
 
 
 def micro_batches(rows: Rows, size: int, device: torch.device) -> list[MicroBatch]:
@@ -42,7 +45,13 @@ def _to_device(
     counts[:, :-1] = labels[:, 1:] != IGNORE
     index = np.flatnonzero(counts)
     targets = labels.reshape(-1)[index + 1]
-    return MicroBatch(*(_upload(array, device) for array in (ids, position_ids, index, targets)))
+    return MicroBatch(
+        ids=_upload(ids, device),
+        position_ids=_upload(position_ids, device),
+        index=_upload(index, device),
+        targets=_upload(targets, device),
+        documents=Documents.of(position_ids, device),
+    )
 
 
 def _upload(array: NDArray[np.int64], device: torch.device) -> Tensor:
