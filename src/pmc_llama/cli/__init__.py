@@ -1,12 +1,13 @@
 """The command line: verbs only. Each parses, calls one function, and prints."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pmc_llama import __version__
+from pmc_llama.cli import inspection, models
+from pmc_llama.cli.options import RecipePath, Settings
 
 app = typer.Typer(
     name="pmc-llama",
@@ -17,16 +18,6 @@ app = typer.Typer(
     help="One recipe file from S2ORC shards to a medical LLaMA, and a report that says whether it got better.",
     epilog="Start with: pmc-llama run recipes/minimed.yaml",
 )
-corpus_app = typer.Typer(no_args_is_help=True, help="Build and inspect a corpus of papers.")
-qa_app = typer.Typer(no_args_is_help=True, help="Look at question sets.")
-app.add_typer(corpus_app, name="corpus")
-app.add_typer(qa_app, name="qa")
-
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in pretrain.lr=1e-5. May be repeated."),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -41,10 +32,7 @@ def run(
     recipe: RecipePath,
     settings: Settings = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
-    force: Annotated[
-        str | None,
-        typer.Option(metavar="STAGE", help="Redo this stage and what depends on it."),
-    ] = None,
+    force: Annotated[str | None, typer.Option(metavar="STAGE", help="Redo this stage and what depends on it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; change nothing.")] = False,
 ) -> None:
     """Run a whole recipe. What is up to date stays, what was interrupted continues."""
@@ -65,16 +53,18 @@ def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> 
 
         run_recipe(recipe, settings, until=stage, force=stage if force else None)
 
-    prefix = "corpus " if group is corpus_app else ""
+    prefix = "corpus " if group is inspection.corpus else ""
     group.command(name, help=description, epilog=f"Example: pmc-llama {prefix}{name} recipes/minimed.yaml")(verb)
 
 
-_stage_verb(corpus_app, "build", "corpus", "Build the corpora: read, select, clean, deduplicate the papers.")
+_stage_verb(inspection.corpus, "build", "corpus", "Build the corpora: read, select, clean, deduplicate the papers.")
 _stage_verb(app, "tokenize", "tokens", "Encode the corpora into token stores.")
 _stage_verb(app, "pretrain", "pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
 _stage_verb(app, "finetune", "finetune", "Tune the base and the adapted model in every regime of the recipe.")
 _stage_verb(app, "evaluate", "evaluate", "Score the test questions with every tuned model.")
 _stage_verb(app, "report", "report", "Write results.json and the HTML report.")
+inspection.add_to(app)
+models.add_to(app)
 
 
 def main() -> None:
@@ -84,11 +74,7 @@ def main() -> None:
     try:
         app()
     except Stopped as stop:
-        print(f"stopped: {stop}", file=sys.stderr)
+        print(stop, file=sys.stderr)
     except PmcLlamaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,83 @@
+"""Verbs for models: what fits this machine, export, publish, serve, chat."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pmc_llama.cli.options import Host, ModelFolder, Port, RunDirectory, Token
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command(epilog="Example: pmc-llama doctor")(doctor)
+    app.command(epilog="Example: pmc-llama export runs/minimed -o exported/adapted")(export)
+    app.command(epilog="Example: pmc-llama publish exported/adapted --repo my-lab/my-model")(publish)
+    app.command(epilog="Example: pmc-llama serve exported/adapted --port 8000")(serve)
+    app.command(epilog="Example: pmc-llama chat exported/adapted")(chat)
+
+
+def doctor() -> None:
+    """Say in plain words what this machine can do, and which command to start with."""
+    from pmc_llama.doctor import diagnose
+
+    diagnosis = diagnose()
+    print(diagnosis)
+    raise typer.Exit(0 if diagnosis.healthy else 1)
+
+
+def export(
+    run: RunDirectory,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder to write; must not exist.")],
+    model: Annotated[str, typer.Option(help="base, adapted, or a tuned one as full/adapted/seed-0.")] = "adapted",
+    adapter: Annotated[bool, typer.Option("--adapter", help="Keep a LoRA adapter apart from its base.")] = False,
+    base_repo: Annotated[str | None, typer.Option(help="Hub id of the base, for an adapter of a local one.")] = None,
+) -> None:
+    """Write a model of a run as a publishable Hugging Face folder with its card."""
+    from pmc_llama.release.export import export_model
+
+    print(f"exported to {export_model(run, out, which=model, merged=not adapter, base_repo=base_repo)}")
+
+
+def publish(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An exported model, or a corpus.")],
+    repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Repository on the hub.")],
+    tag: Annotated[str | None, typer.Option(help="Name of the revision, as v1.0.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    really: Annotated[
+        bool, typer.Option("--really", help="Upload; without it, only say what would be uploaded.")
+    ] = False,
+) -> None:
+    """Upload a folder to the hub. Without --really it is a dry run."""
+    from pmc_llama.release.hub import publish as publish_folder
+
+    print(publish_folder(folder, repo, revision_tag=tag, private=private, dry_run=not really))
+
+
+def serve(
+    model: ModelFolder,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token: Token = None,
+    web: Annotated[bool, typer.Option("--web", help="Show the multiple-choice page instead of the API.")] = False,
+    beside: Annotated[Path | None, typer.Option(help="With --web: a second model, shown beside the first.")] = None,
+) -> None:
+    """Answer OpenAI's API with a model, or show the multiple-choice page."""
+    from pmc_llama.serve import server
+
+    if web:
+        folders = {Path(model).name: Path(model)} | ({beside.name: beside} if beside else {})
+        server.serve_playground(folders, host=host, port=port, token=token)
+    else:
+        server.serve(model, host=host, port=port, token=token)
+
+
+def chat(
+    model: ModelFolder,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
+) -> None:
+    """Talk with a model in the terminal."""
+    from pmc_llama.serve.chat import chat as start_chat
+
+    start_chat(model, max_tokens=max_tokens, temperature=temperature)

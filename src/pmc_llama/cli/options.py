@@ -1,0 +1,17 @@
+"""Arguments that several verbs take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in pretrain.lr=1e-5. May be repeated."),
+]
+RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, as runs/minimed.")]
+ModelFolder = Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder or a hub id.")]
+Host = Annotated[str, typer.Option(help="Address to listen at; any but loopback needs a token.")]
+Port = Annotated[int, typer.Option(help="Port to listen at.")]
+Token = Annotated[str | None, typer.Option(envvar="PMC_LLAMA_TOKEN", help="What clients must send as bearer token.")]
