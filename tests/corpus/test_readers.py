@@ -107,12 +107,13 @@ def test_lines_are_whole_wherever_blocks_are_cut(tmp_path: Path, monkeypatch: py
     path = write_lines(tmp_path / "a.jsonl.gz", [s2orc_row(n, pmcid=str(n)) for n in range(1, 40)])
     whole = read(path)
     monkeypatch.setattr(base, "BLOCK_BYTES", 777)
+    monkeypatch.setattr(base, "READ_BYTES", 1000)
     assert read(path) == whole
     assert [paper.pmcid for paper in whole if isinstance(paper, Paper)] == list(range(1, 40))
 
 
 def test_endless_line_is_no_record_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(base, "READ_BYTES", 1000)
     monkeypatch.setattr(base, "MAX_RECORD_BYTES", 5000)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "' + b"a" * 9000)

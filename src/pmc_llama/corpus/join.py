@@ -110,17 +110,16 @@ def read_papers_shard(task: tuple[str, bool]) -> Table:
     found: list[tuple[int, int, int, int]] = []
     file = InputFile(path, on_bytes=count_read_bytes)
     with file.open() as stream:
-        for lines in line_blocks(stream, file.name):
-            for line in lines:
-                if not line or (not all_rows and NO_PMCID.search(line)):
-                    continue
-                try:
-                    row = _decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    raise InputError(f"{path}: a line is no row of a `papers` shard ({error})") from error
-                pmcid = parse_pmcid(row.externalids.pmcid) if row.externalids else None
-                if pmcid is not None or all_rows:
-                    found.append((row.corpusid, pmcid or 0, parse_number(row.year) or 0, _bits(row)))
+        for line in (line for block in line_blocks(stream, file.name) for line in block.records):
+            if not all_rows and NO_PMCID.search(line):
+                continue
+            try:
+                row = _decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InputError(f"{path}: a line is no row of a `papers` shard ({error})") from error
+            pmcid = parse_pmcid(row.externalids.pmcid) if row.externalids else None
+            if pmcid is not None or all_rows:
+                found.append((row.corpusid, pmcid or 0, parse_number(row.year) or 0, _bits(row)))
     return np.array(found, dtype=np.int64).reshape(-1, 4).T
 
 

@@ -33,19 +33,24 @@ class _Metered(io.RawIOBase):
 
 
 class InputFile:
-    """One input file. After it was read, `sha256` and `size_bytes` describe its bytes as they lie on disk."""
+    """One input file. After it was read, `sha256` and `size_bytes` describe its bytes as they lie on disk.
 
-    def __init__(self, path: str, name: str | None = None, on_bytes: Callable[[int], None] | None = None) -> None:
+    `hashed` false leaves the hash out, for readers that do not record it.
+    """
+
+    def __init__(
+        self, path: str, name: str | None = None, on_bytes: Callable[[int], None] | None = None, hashed: bool = True
+    ) -> None:
         self.path = path
         self.name = name if name is not None else Path(path).name
         self.size_bytes = 0
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if hashed else None
         self._on_bytes = on_bytes
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 of the bytes read so far."""
-        return self._hash.hexdigest()
+        """Hex SHA-256 of the bytes read so far; empty where it was left out."""
+        return self._hash.hexdigest() if self._hash is not None else ""
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -78,7 +83,8 @@ class InputFile:
                 self._feed(memoryview(chunk))
 
     def _feed(self, content: memoryview) -> None:
-        self._hash.update(content)
+        if self._hash is not None:
+            self._hash.update(content)
         self.size_bytes += len(content)
         if self._on_bytes is not None:
             self._on_bytes(len(content))

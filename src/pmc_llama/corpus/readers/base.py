@@ -12,6 +12,7 @@ from pmc_llama.errors import InputError
 
 BLOCK_BYTES = 16 * 2**20
 """Uncompressed bytes in one block of records; with the longest record it bounds a worker's memory."""
+READ_BYTES = 2**20
 MAX_RECORD_BYTES = 2**28
 """A line longer than this is not a record of any known source, but a file of another kind."""
 
@@ -59,14 +60,57 @@ class Reader(Protocol):
         ...
 
 
-def line_blocks(stream: BinaryIO, name: str) -> Iterator[list[bytes]]:
-    """Lists of whole lines without their ends, about BLOCK_BYTES each; the content alone says where they are cut."""
-    rest = b""
-    while chunk := stream.read(BLOCK_BYTES):
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > MAX_RECORD_BYTES:
-            raise InputError(f"{name}: a line is longer than {MAX_RECORD_BYTES:,} bytes; this is no file of records")
-        yield lines
-    if rest:
-        yield [rest]
+def scan_lines(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
+    """(buffer, start, end) of each line without its end; slicing is left to who wants the line.
+
+    Buffers are small enough to stay in the processor's cache, and a line that nobody wants is never copied.
+    """
+    waiting: list[bytes] = []  # pieces of a line whose end was not read yet
+    waiting_bytes = 0
+    while chunk := stream.read1(READ_BYTES):  # type: ignore[attr-defined]
+        end = chunk.find(b"\n")
+        if end < 0:
+            waiting.append(chunk)
+            waiting_bytes += len(chunk)
+            if waiting_bytes > MAX_RECORD_BYTES:
+                raise InputError(
+                    f"{name}: a line is longer than {MAX_RECORD_BYTES:,} bytes; this is no file of records"
+                )
+            continue
+        if waiting:
+            line = b"".join([*waiting, chunk[:end]])
+            yield line, 0, len(line)
+        else:
+            yield chunk, 0, end
+        start = end + 1
+        while (end := chunk.find(b"\n", start)) >= 0:
+            yield chunk, start, end
+            start = end + 1
+        waiting = [chunk[start:]] if start < len(chunk) else []
+        waiting_bytes = len(chunk) - start
+    if waiting:
+        line = b"".join(waiting)
+        yield line, 0, len(line)
+
+
+def line_blocks(
+    stream: BinaryIO, name: str, refuse: Callable[[bytes, int, int], str | None] | None = None
+) -> Iterator[Block]:
+    """Blocks of lines, empty ones left out; the content alone says where they are cut.
+
+    `refuse` gives the reason to drop the line that stands in a buffer from `start` to `end`, or None.
+    """
+    block = Block([])
+    for buffer, start, end in scan_lines(stream, name):
+        if start < end:
+            reason = refuse(buffer, start, end) if refuse is not None else None
+            if reason is None:
+                block.records.append(buffer[start:end])
+            else:
+                block.dropped[reason] += 1
+        block.size_bytes += end - start + 1
+        if block.size_bytes >= BLOCK_BYTES:
+            yield block
+            block = Block([])
+    if block.size_bytes:
+        yield block

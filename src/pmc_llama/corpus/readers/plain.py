@@ -113,16 +113,13 @@ class JsonlReader:
     name = "jsonl"
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
-        """Blocks of numbered lines."""
+        """Blocks of lines, numbered without the empty ones."""
         number = 0
         with file.open() as stream:
-            for lines in line_blocks(stream, file.name):
-                records = []
-                for line in lines:
-                    number += 1
-                    if line.strip():
-                        records.append((f"{file.name}#{number}", line))
-                yield Block(records, size_bytes=sum(map(len, lines)))
+            for block in line_blocks(stream, file.name):
+                block.records = [(f"{file.name}#{n}", line) for n, line in enumerate(block.records, start=number + 1)]
+                number += len(block.records)
+                yield block
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""

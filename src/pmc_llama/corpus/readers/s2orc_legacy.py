@@ -97,9 +97,9 @@ class S2orcLegacyReader:
                 content = stream.read()  # one object over many lines
                 yield Block([(content, None)], size_bytes=len(content))
                 return
-            for lines in line_blocks(stream, file.name):
-                records = [(line, _metadata_of(line, metadata)) for line in lines if line.strip()]
-                yield Block(records, size_bytes=sum(map(len, lines)))
+            for block in line_blocks(stream, file.name):
+                block.records = [(line, _metadata_of(line, metadata)) for line in block.records]
+                yield block
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one paper."""
@@ -131,14 +131,13 @@ def read_metadata_beside(path: str) -> dict[str, Metadata]:
         return {}
     found = {}
     with InputFile(str(shard)).open() as stream:
-        for lines in line_blocks(stream, str(shard)):
-            for line in filter(None, lines):
-                try:
-                    row = _metadata_decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    raise InputError(f"{shard}: a line is no metadata row ({error})") from error
-                if row.has_pdf_parse and row.paper_id is not None:
-                    found[row.paper_id] = row
+        for line in (line for block in line_blocks(stream, str(shard)) for line in block.records):
+            try:
+                row = _metadata_decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InputError(f"{shard}: a line is no metadata row ({error})") from error
+            if row.has_pdf_parse and row.paper_id is not None:
+                found[row.paper_id] = row
     return found
 
 

@@ -1,14 +1,13 @@
 """S2ORC as the S2 Datasets API serves it (v1): gzip JSON lines, one text and stand-off annotations a paper."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
-from pmc_llama.corpus.readers.base import Block, Options, line_blocks
+from pmc_llama.corpus.readers.base import Block, Options, Quick, line_blocks
 from pmc_llama.corpus.storage import InputFile
 
 WINDOW_BYTES = 400
@@ -67,17 +66,7 @@ class S2orcV1Reader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines that may be wanted."""
         with file.open() as stream:
-            for lines in line_blocks(stream, file.name):
-                size_bytes = sum(map(len, lines))
-                dropped: Counter[str] = Counter()
-                wanted = []
-                for line in lines:
-                    reason = _quick_reason(line, options) if line else "empty_line"
-                    if reason is None:
-                        wanted.append(line)
-                    elif line:
-                        dropped[reason] += 1
-                yield Block(wanted, dropped, size_bytes)
+            yield from line_blocks(stream, file.name, None if options.quick is None else _quick(options.quick))
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""
@@ -103,18 +92,20 @@ class S2orcV1Reader:
         return paper
 
 
-def _quick_reason(line: bytes, options: Options) -> str | None:
-    """The reason to drop a line by its first bytes; None also when they do not tell."""
-    if options.quick is None:
-        return None
-    head = HEAD.match(line, 0, WINDOW_BYTES)
-    if head is None:
-        return None
-    try:
-        ids = _ids_decoder.decode(head.group(2))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return options.quick(int(head.group(1)), parse_pmcid(ids.pubmedcentral))
+def _quick(refuse: Quick) -> Callable[[bytes, int, int], str | None]:
+    """Selection by the first bytes of a line; a line of which they do not tell enough is not refused."""
+
+    def reason(buffer: bytes, start: int, end: int) -> str | None:
+        head = HEAD.match(buffer, start, min(end, start + WINDOW_BYTES))
+        if head is None:
+            return None
+        try:
+            ids = _ids_decoder.decode(head.group(2))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return refuse(int(head.group(1)), parse_pmcid(ids.pubmedcentral))
+
+    return reason
 
 
 def _annotate(paper: Paper, annotations: dict[str, str | None], options: Options) -> None:

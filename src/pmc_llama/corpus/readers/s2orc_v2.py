@@ -41,8 +41,7 @@ class S2orcV2Reader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines."""
         with file.open() as stream:
-            for lines in line_blocks(stream, file.name):
-                yield Block([line for line in lines if line], size_bytes=sum(map(len, lines)))
+            yield from line_blocks(stream, file.name)
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""
