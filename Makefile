@@ -9,7 +9,7 @@ demo: $(READY)  ## the whole recipe on MiniMed, the synthetic medical world
 	$(BIN)/pmc-llama run recipes/minimed.yaml
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff check .
@@ -19,6 +19,9 @@ lint: $(READY)  ## style, formatting and types
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)  ## the generated part of the documentation
+	$(BIN)/python -m pmc_llama.recipe.reference > docs/reference.md
 
 # torch is named beside the project and pinned by the constraints, so that nothing pulls another build of it.
 $(READY): pyproject.toml constraints.txt

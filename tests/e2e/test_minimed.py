@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,48 +12,22 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-SHRUNK = {
-    "seeds": "[0]",
-    "minimed.drugs": "8",
-    "minimed.papers_per_drug": "3",
-    "minimed.general_papers": "40",
-    "base.train.max_steps": "6",
-    "pretrain.max_steps": "6",
-    "regimes": "{zero_shot: {kind: zero_shot}, full: {kind: full, tasks: [direct_fact], seq_len: 128, max_steps: 2}, "
-    "peft: {kind: peft, tasks: [direct_fact], seq_len: 128, max_steps: 2}}",
-}
+from e2e.conftest import new_workplace, pmc_llama
+
+ROOT = Path(__file__).parents[2]
+STAGES_BEFORE_PRETRAINING = {"minimed", "corpus", "general", "tokens", "base"}
 
 
-def arguments(run_dir: Path, **changes: str) -> list[str]:
-    settings = SHRUNK | {"run_dir": str(run_dir)} | {key.replace("__", "."): value for key, value in changes.items()}
-    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    return [sys.executable, "-m", "pmc_llama.cli", "run", str(RECIPES / "minimed.yaml"), *overrides]
-
-
-def run(run_dir: Path, *options: str, **changes: str) -> dict[str, str]:
+def run(workplace: Path, *options: str) -> dict[str, str]:
     """Run the recipe; returns the last line that it prints of each stage."""
-    done = subprocess.run([*arguments(run_dir, **changes), *options], capture_output=True, text=True, check=False)
+    done = pmc_llama(workplace, "run", "recipes/minimed.yaml", *options)
     assert done.returncode == 0, done.stderr
-    lines = [line.partition(": ") for line in done.stdout.splitlines() if ": " in line]
-    return {stage: rest for stage, _, rest in lines}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run_dir = tmp_path_factory.mktemp("minimed") / "run"
-    run(run_dir)
-    return run_dir
+    stages = [re.fullmatch(r"([a-z]+): (.*)", line) for line in done.stdout.splitlines()]
+    return {match[1]: match[2] for match in stages if match}
 
 
 def test_every_part_of_the_run_directory_is_there(finished: Path) -> None:
-    for name in (
-        "recipe.yaml",
-        "environment.json",
-        "corpus/corpus.json",
-        "general/corpus.json",
-        "tokens/corpus/store.json",
-    ):
+    for name in ("recipe.yaml", "environment.json", "corpus/corpus.json", "general/corpus.json", "logs/history.jsonl"):
         assert (finished / name).is_file(), name
     for model in ("base", "adapted"):
         assert (finished / "models" / model / "model.safetensors").is_file()
@@ -84,38 +59,66 @@ def test_results_compare_base_and_adapted(finished: Path) -> None:
         assert 0 <= row["mcnemar_p"] <= row["holm_p"] <= 1
 
 
-def test_second_run_does_nothing_and_a_changed_setting_only_what_depends_on_it(finished: Path) -> None:
-    assert set(run(finished).values()) == {"up to date"}
-    states = run(finished, "--dry-run", pretrain__lr="1e-4")
-    assert {stage for stage, state in states.items() if state == "up to date"} == {
-        "minimed",
-        "corpus",
-        "general",
-        "tokens",
-        "base",
-    }
-    redone = run(finished, pretrain__lr="1e-4")
-    assert redone["corpus"] == redone["base"] == "up to date"
+def test_contamination_is_measured(finished: Path) -> None:
+    found = json.loads((finished / "corpus" / "contamination.json").read_text())
+    assert set(found) == {"direct_fact", "case", "abstract"}
+    assert all(task["questions"] > 0 for task in found.values())
+
+
+def test_second_run_does_nothing_and_a_changed_setting_only_what_depends_on_it(workplace: Path) -> None:
+    done = run(workplace)
+    del done["report"]  # the last line names the page
+    assert set(done.values()) == {"up to date"}
+    changed = ("--set", "pretrain.lr=1e-4")
+    states = run(workplace, "--dry-run", *changed)
+    assert {stage for stage, state in states.items() if state == "up to date"} == STAGES_BEFORE_PRETRAINING
+    redone = run(workplace, *changed)
+    assert {redone[stage] for stage in STAGES_BEFORE_PRETRAINING} == {"up to date"}
     assert "2 models tuned, 2 were up to date" in redone["finetune"]
     assert "3 models scored" in redone["evaluate"] and "3 were up to date" in redone["evaluate"]
-    run(finished)  # the fixture's own settings again, for the tests that follow
+    run(workplace)  # its own settings again, for the other tests
 
 
 def test_killed_run_ends_as_if_it_had_not_been_killed(finished: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(arguments(tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    metrics = tmp_path / "run" / "train" / "pretrain" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline and not metrics.exists():
+    place = new_workplace(tmp_path / "place")
+    command = [sys.executable, "-m", "pmc_llama.cli", "run", "recipes/minimed.yaml"]
+    process = subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    metrics = place / "runs" / "minimed" / "train" / "pretrain" / "metrics.jsonl"
+    deadline_s = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline_s and not metrics.exists():
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    run(tmp_path / "run")
-    expected, found = (pl.read_parquet(path / "predictions.parquet") for path in (finished, tmp_path / "run"))
+    run(place)
+    expected, found = (pl.read_parquet(path / "predictions.parquet") for path in (finished, place / "runs" / "minimed"))
     assert found.equals(expected)
 
 
-def test_mistakes_are_one_sentence_and_status_2(tmp_path: Path) -> None:
-    command = arguments(tmp_path / "run", pretrain__lrr="1")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_mistakes_are_one_sentence_and_status_2(workplace: Path) -> None:
+    done = pmc_llama(workplace, "run", "recipes/minimed.yaml", "--set", "pretrain.lrr=1")
     assert done.returncode == 2
     assert "did you mean 'lr'" in done.stderr and "Traceback" not in done.stderr
+
+
+def tutorial_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+    return [line for block in blocks for line in block.strip().splitlines()]
+
+
+def test_tutorial_works_to_the_letter(workplace: Path) -> None:
+    (workplace / "path" / "to" / "data").mkdir(parents=True)
+    commands = tutorial_commands()
+    assert len(commands) >= 8
+    for command in commands:
+        done = pmc_llama(workplace, *command.split()[1:])
+        if "path/to/data" in command:
+            assert done.returncode == 2 and "no file matches" in done.stderr
+        else:
+            assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+@pytest.mark.parametrize("verb", ["tokenize", "pretrain", "finetune", "evaluate", "report"])
+def test_each_stage_is_a_verb(workplace: Path, verb: str) -> None:
+    done = pmc_llama(workplace, verb, "recipes/minimed.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "up to date" in done.stdout
