@@ -1,4 +1,4 @@
-"""What the documents say is true: every command is understood, the reference is generated, every link leads somewhere."""
+"""What the documents say is true: commands are understood, the reference is generated, links lead somewhere."""
 
 import re
 import shlex
