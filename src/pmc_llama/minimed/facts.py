@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pmc_llama.minimed.fields import Field, load_prose
 from pmc_llama.recipe.minimed import MiniMedSection
 
-ENTITIES_PER_GENERAL_FIELD = 16
+ENTITIES_PER_GENERAL_FIELD = 8
 
 _ONSETS = ["b", "br", "c", "d", "dr", "f", "g", "k", "l", "m", "n", "p", "pl", "r", "s", "t", "tr", "v", "z"]
 _VOWELS = ["a", "e", "i", "o", "u"]

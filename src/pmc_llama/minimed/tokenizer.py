@@ -26,7 +26,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, path: Path) -> None:
         allow_whitespace_only_pieces=True,
         byte_fallback=True,
         split_digits=True,
-        character_coverage=0.999,
+        character_coverage=0.9999,
         max_sentence_length=1 << 20,
         unk_id=0,
         bos_id=1,
