@@ -3,18 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from builders import small_recipe
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import small_recipe
 from pmc_llama.experiment.regimes import cells, scoring_stamps, take_fraction, tuning_stamps
 from pmc_llama.recipe import Recipe, parse_recipe
 from pmc_llama.stamps import Stamp
 
 
 def recipe_with(tmp_path: Path, **changes: Any) -> Recipe:
-    (tmp_path / "train.jsonl").touch()
-    (tmp_path / "test.jsonl").touch()
+    for file in (tmp_path / "train.jsonl", tmp_path / "test.jsonl"):
+        if not file.exists():
+            file.touch()
     raw = small_recipe() | {"run_dir": str(tmp_path / "run"), "data": {"root": str(tmp_path)}, "seeds": [0, 1]}
     raw["regimes"] = {"zero_shot": {"kind": "zero_shot"}, "full": {"kind": "full", "tasks": ["medqa"]}}
     return parse_recipe(raw | changes)
