@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.model import attention
@@ -94,6 +95,7 @@ def load_for_inference(
     path: str | Path, adapter: Path | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> PreTrainedModel:
     """A plain transformers model in eval mode, with the adapter merged into it if one is given."""
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(local_folder(path), dtype=torch.float32 if adapter else dtype)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload().to(dtype)

@@ -1,6 +1,7 @@
 """LoRA through PEFT, so made that a sharded model gets the same adapters as an unsharded one."""
 
 import math
+import warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -28,7 +29,9 @@ def add_adapters(model: PreTrainedModel, section: LoraSection) -> PeftModel:
         target_modules=section.targets,
     )
     try:
-        wrapped = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between versions of PEFT and transformers
+            wrapped = get_peft_model(model, config)
     except ValueError as error:
         raise RecipeError(f"lora.targets: {section.targets} do not all name modules of the model: {error}") from None
     for parameter in wrapped.parameters():
