@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import polars as pl
 import pytest
 from tests.corpus.samples import jats, papers_row, s2orc_row, write_lines, write_tar
@@ -190,3 +191,24 @@ def test_wikitext_articles(shared_data: Path, tmp_path: Path) -> None:
     assert len(kept) > 100
     assert all(text.startswith(" = ") for text in kept["text"])
     assert kept["paper_id"].n_unique() == len(kept)
+
+
+def test_inputs_may_be_urls(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    write_lines(tmp_path / "local.jsonl.gz", [s2orc_row(1, pmcid="1"), s2orc_row(2, pmcid="2")])
+    memory.pipe("/bucket/s2orc/a.jsonl.gz", (tmp_path / "local.jsonl.gz").read_bytes())
+    memory.pipe("/bucket/pmc/PMC3.1/PMC3.1.xml", jats(3))
+    memory.pipe("/bucket/pmc/PMC3.1/PMC3.1.json", b'{"pmcid": "PMC3", "version": 1, "license_code": "CC0"}')
+    sources = (
+        {"name": "s2orc", "paths": ["memory://bucket/s2orc/*.gz"]},
+        {"name": "pmc", "paths": ["memory://bucket/pmc/*/*.xml"]},
+    )
+    build_corpus(section(*sources), tmp_path, tmp_path / "out", workers=1)
+    check_accounts(tmp_path / "out")
+    kept = read_parts(tmp_path / "out")
+    assert kept["paper_id"].to_list() == ["pmc:1", "pmc:2", "pmc:3"]
+    assert kept["license"].to_list()[2] == "CC0"
+    with pytest.raises(InputError, match="matches no file"):
+        build_corpus(section({"name": "x", "paths": ["memory://bucket/none/*"]}), tmp_path, tmp_path / "x", workers=1)
+    with pytest.raises(InputError, match="nosuch"):
+        build_corpus(section({"name": "x", "paths": ["nosuch://b/*"]}), tmp_path, tmp_path / "x", workers=1)

@@ -20,6 +20,7 @@ from pmc_llama.corpus.items import Item, find_files, plan_items
 from pmc_llama.corpus.join import read_papers_shard, write_paper_map, write_pmc_ids
 from pmc_llama.corpus.parts import Part, PartTask, write_part
 from pmc_llama.corpus.stage import Job, stage_item, staged_path
+from pmc_llama.corpus.storage import stat
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_bytes, sha256_json, write_json
 from pmc_llama.progress import Progress
@@ -73,7 +74,7 @@ def build_corpus(
     return summary | {"fingerprint": fingerprint}
 
 
-def _joined_files(section: CorpusSection, data_root: Path) -> list[tuple[list[Path], Path | None]]:
+def _joined_files(section: CorpusSection, data_root: Path) -> list[tuple[list[str], str | None]]:
     """For each source its `papers` shards and its `PMC-ids.csv.gz`."""
     return [
         (
@@ -87,14 +88,14 @@ def _joined_files(section: CorpusSection, data_root: Path) -> list[tuple[list[Pa
 def _fingerprint(
     section: CorpusSection,
     items: list[Item],
-    joined: list[tuple[list[Path], Path | None]],
+    joined: list[tuple[list[str], str | None]],
     probes: Sequence[Probe],
 ) -> str:
     """A hash of all that the parts depend on: recipe, this package's code, questions, inputs by size and time."""
     code = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.rglob("*.py"))}
-    files = [Path(path) for item in items for path, _, _ in item.files]
+    files = [path for item in items for path, _, _ in item.files]
     files += [path for papers, ids in joined for path in [*papers, ids] if path is not None]
-    inputs = [[str(path), stat.st_size, stat.st_mtime_ns] for path in files for stat in [path.stat()]]
+    inputs = [[path, *stat(path)] for path in files]
     recipe = section.model_dump(mode="json", exclude={"engine", "ray_address"})
     return sha256_json({"section": recipe, "code": code, "inputs": inputs, "probes": [list(probe) for probe in probes]})
 
@@ -113,22 +114,22 @@ def _start(out: Path, work: Path, fingerprint: str) -> None:
     write_json(state, fingerprint)
 
 
-def _map_ids(job: Job, section: CorpusSection, joined: list[tuple[list[Path], Path | None]], engine: Engine) -> None:
+def _map_ids(job: Job, section: CorpusSection, joined: list[tuple[list[str], str | None]], engine: Engine) -> None:
     """Turn what other tables know into maps. Rows without PMC id matter only where years or fields are asked for."""
     select = section.select
     all_rows = any(wish is not None for wish in (select.fields, select.min_year, select.max_year))
     for source, (papers, ids) in enumerate(joined):
         if papers and not job.paper_map(source).exists():
             with _reading("papers", papers, engine):
-                tables = list(engine.map(read_papers_shard, [(str(path), all_rows) for path in papers]))
+                tables = list(engine.map(read_papers_shard, [(path, all_rows) for path in papers]))
             write_paper_map(tables, job.paper_map(source))
         if ids is not None and not job.pmc_ids(source).exists():
-            write_pmc_ids(str(ids), job.pmc_ids(source))
+            write_pmc_ids(ids, job.pmc_ids(source))
 
 
 def _stage(job: Job, items: list[Item], engine: Engine) -> None:
     """Stage all items: one a worker, or, when there are fewer items than workers, all workers on each."""
-    with _reading("corpus", [Path(path) for item in items for path, _, _ in item.files], engine):
+    with _reading("corpus", [path for item in items for path, _, _ in item.files], engine):
         if len(items) >= engine.workers:
             errors = list(engine.map(functools.partial(stage_item, job), items))
         else:
@@ -143,11 +144,11 @@ def _stage(job: Job, items: list[Item], engine: Engine) -> None:
 
 
 @contextmanager
-def _reading(label: str, paths: list[Path], engine: Engine) -> Iterator[None]:
+def _reading(label: str, paths: list[str], engine: Engine) -> Iterator[None]:
     """A progress bar over the bytes of `paths` that the engine's processes read."""
     stop = threading.Event()
     start_bytes = engine.read_bytes
-    total_mb = sum(path.stat().st_size for path in paths) / 1e6
+    total_mb = sum(stat(path).size_bytes for path in paths) / 1e6
 
     def follow(progress: Progress) -> None:
         waiting = True

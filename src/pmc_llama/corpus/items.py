@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from pmc_llama.corpus.storage import find, is_remote, stat
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.corpus import CorpusSection, SourceSection
 
@@ -37,31 +38,35 @@ def plan_items(section: CorpusSection, data_root: Path) -> list[Item]:
     """
     groups: list[tuple[int, list[tuple[str, str, int]]]] = []
     for number, source in enumerate(section.sources):
-        files = [(str(path), _name(path, data_root), path.stat().st_size) for path in _find(source, data_root)]
+        files = [(path, _name(path, data_root), stat(path).size_bytes) for path in _find(source, data_root)]
         groups += [(number, group) for group in _grouped(files, source)]
     return [Item(index, number, files[0][1], tuple(files)) for index, (number, files) in enumerate(groups)]
 
 
-def find_files(patterns: list[str], data_root: Path, key: str) -> list[Path]:
-    """The files that paths and wildcards name, sorted, each once. Raises InputError when one names no file."""
-    found: set[Path] = set()
+def find_files(patterns: list[str], data_root: Path, key: str) -> list[str]:
+    """The files that paths, URLs and wildcards name, sorted, each once. Raises InputError when one names no file."""
+    found: set[str] = set()
     for pattern in patterns:
-        full = data_root / pattern
-        base = Path(full.anchor) if full.is_absolute() else Path()
-        matches = [path for path in base.glob(str(full.relative_to(base))) if path.is_file()]
+        full = pattern if is_remote(pattern) else str(data_root / pattern)
+        matches = find(full)
         if not matches:
             raise InputError(f"{key}: {pattern!r} matches no file (looked for {full})")
         found.update(matches)
     return sorted(found)
 
 
-def _find(source: SourceSection, data_root: Path) -> list[Path]:
+def _find(source: SourceSection, data_root: Path) -> list[str]:
     files = find_files(source.paths, data_root, f"corpus source {source.name!r}")
-    return [path for path in files if not path.name.endswith((".filelist.csv", ".filelist.txt", ".partial"))]
+    files = [path for path in files if not path.endswith((".filelist.csv", ".filelist.txt", ".partial"))]
+    articles = {path for path in files if path.endswith((".xml", ".nxml"))}
+    return [path for path in files if not (path.endswith(".json") and path[:-5] + ".xml" in articles)]
 
 
-def _name(path: Path, data_root: Path) -> str:
-    return path.relative_to(data_root).as_posix() if path.is_relative_to(data_root) else path.as_posix()
+def _name(path: str, data_root: Path) -> str:
+    if is_remote(path):
+        return path
+    local = Path(path)
+    return local.relative_to(data_root).as_posix() if local.is_relative_to(data_root) else local.as_posix()
 
 
 def _grouped(files: list[tuple[str, str, int]], source: SourceSection) -> list[list[tuple[str, str, int]]]:

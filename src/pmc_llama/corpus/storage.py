@@ -1,12 +1,14 @@
-"""Input files, plain or gzip: opened once, hashed and counted while they are read."""
+"""Input files, local or remote (fsspec), plain or gzip: opened once, hashed and counted while they are read."""
 
+import glob
 import hashlib
 import io
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from isal import igzip
 
@@ -14,12 +16,77 @@ from pmc_llama.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
 SNIFF_BYTES = 2**16
+READ_BYTES = 2**20
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL (`s3://`, `gs://`, `hf://`, `https://` …), which fsspec opens."""
+    return "://" in path
+
+
+def _remote(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path inside it."""
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:  # a protocol whose package is not installed, or no protocol at all
+        raise InputError(f"{url}: {error}") from error
+    return filesystem, path
+
+
+def open_raw(path: str) -> BinaryIO:
+    """The bytes of a file as they lie."""
+    if not is_remote(path):
+        return cast(BinaryIO, Path(path).open("rb", buffering=0))
+    filesystem, inner = _remote(path)
+    return cast(BinaryIO, filesystem.open(inner, "rb"))
+
+
+def find(pattern: str) -> list[str]:
+    """The files that a path or URL with wildcards names, sorted."""
+    if not is_remote(pattern):
+        return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
+    filesystem, inner = _remote(pattern)
+    found = filesystem.glob(inner) if any(mark in inner for mark in "*?[") else [inner] * filesystem.isfile(inner)
+    return sorted(str(filesystem.unstrip_protocol(path)) for path in found)
+
+
+class Stat(NamedTuple):
+    """What tells that a file is still the same."""
+
+    size_bytes: int
+    stamp: str
+    """Time of change, or what the store has in its place."""
+
+
+def stat(path: str) -> Stat:
+    """Size and stamp of a file. Raises InputError when there is none."""
+    try:
+        if not is_remote(path):
+            local = os.stat(path)  # noqa: PTH116 - paths are plain strings here
+            return Stat(local.st_size, str(local.st_mtime_ns))
+        filesystem, inner = _remote(path)
+        info = filesystem.info(inner)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    stamps = (info.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created"))
+    return Stat(int(info.get("size") or 0), next((str(stamp) for stamp in stamps if stamp is not None), ""))
+
+
+def read_optional(path: str) -> bytes | None:
+    """The content of a small file that need not be there; None when it is not."""
+    try:
+        with open_raw(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 class _Metered(io.RawIOBase):
     """A raw stream that tells `feed` of every byte read through it."""
 
-    def __init__(self, raw: io.RawIOBase, feed: Callable[[memoryview], None]) -> None:
+    def __init__(self, raw: Any, feed: Callable[[memoryview], None]) -> None:
         self._raw, self._feed = raw, feed
 
     def readable(self) -> bool:
@@ -29,11 +96,11 @@ class _Metered(io.RawIOBase):
         count = self._raw.readinto(buffer) or 0
         if count:
             self._feed(memoryview(buffer)[:count])
-        return count
+        return int(count)
 
 
 class InputFile:
-    """One input file. After it was read, `sha256` and `size_bytes` describe its bytes as they lie on disk.
+    """One input file. After it was read, `sha256` and `size_bytes` describe its bytes as they lie in their place.
 
     `hashed` false leaves the hash out, for readers that do not record it.
     """
@@ -42,7 +109,7 @@ class InputFile:
         self, path: str, name: str | None = None, on_bytes: Callable[[int], None] | None = None, hashed: bool = True
     ) -> None:
         self.path = path
-        self.name = name if name is not None else Path(path).name
+        self.name = name if name is not None else path.rpartition("/")[2]
         self.size_bytes = 0
         self._hash = hashlib.sha256() if hashed else None
         self._on_bytes = on_bytes
@@ -55,12 +122,23 @@ class InputFile:
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """The uncompressed content. What cannot be read raises InputError naming the file."""
-        with self._reading(), Path(self.path).open("rb", buffering=0) as file:
-            raw = io.BufferedReader(_Metered(file, self._feed), 2**20)
+        with self._reading(), open_raw(self.path) as file:
+            raw = io.BufferedReader(_Metered(file, self._feed), READ_BYTES)
             gzipped = raw.peek(2)[:2] == GZIP_MAGIC
             yield cast(BinaryIO, igzip.IGzipFile(fileobj=raw)) if gzipped else cast(BinaryIO, raw)
-            while raw.read(2**20):  # what the reader had no use for is part of the file all the same
+            while raw.read(READ_BYTES):  # what the reader had no use for is part of the file all the same
                 pass
+
+    def read_all(self) -> bytes:
+        """The whole uncompressed content."""
+        with self.open() as stream:
+            return stream.read()
+
+    def hash_all(self) -> None:
+        """Read the file once as it lies, for readers that jump about in it themselves."""
+        with self._reading(), open_raw(self.path) as file:
+            while chunk := file.read(READ_BYTES):
+                self._feed(memoryview(chunk))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -70,17 +148,6 @@ class InputFile:
             raise InputError(f"{self.path}: there is no such file") from None
         except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
             raise InputError(f"{self.path}: cannot be read to its end ({error})") from error
-
-    def read_all(self) -> bytes:
-        """The whole uncompressed content."""
-        with self.open() as stream:
-            return stream.read()
-
-    def hash_all(self) -> None:
-        """Read the file once as it lies, for readers that jump about in it themselves."""
-        with self._reading(), Path(self.path).open("rb") as file:
-            while chunk := file.read(2**20):
-                self._feed(memoryview(chunk))
 
     def _feed(self, content: memoryview) -> None:
         if self._hash is not None:
@@ -93,7 +160,7 @@ class InputFile:
 def read_head(path: str, count: int = SNIFF_BYTES) -> bytes:
     """The first bytes of the uncompressed content, as many as can be read. Raises InputError when it cannot be."""
     try:
-        with Path(path).open("rb") as file:
+        with open_raw(path) as file:
             head = file.read(count)
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error})") from error

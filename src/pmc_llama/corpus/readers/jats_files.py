@@ -5,7 +5,6 @@ import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +12,7 @@ import msgspec
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, MAX_RECORD_BYTES, Block, Options
 from pmc_llama.corpus.readers.jats import read_article
-from pmc_llama.corpus.storage import InputFile
+from pmc_llama.corpus.storage import InputFile, read_optional
 from pmc_llama.errors import InputError
 
 SUFFIXES = (".xml", ".nxml")
@@ -120,11 +119,12 @@ def read_metadata_beside(path: str) -> Listed | None:
 
     Raises InputError when there is one that cannot be read.
     """
-    beside = Path(path).with_suffix(".json")
-    if not beside.is_file():
+    beside = path.removesuffix(".nxml").removesuffix(".xml") + ".json"
+    content = read_optional(beside)
+    if content is None:
         return None
     try:
-        found = _metadata_decoder.decode(beside.read_bytes())
+        found = _metadata_decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{beside}: no JSON metadata of an article ({error})") from error
     return Listed(
@@ -159,12 +159,14 @@ def read_file_list(tarball: str) -> dict[str, Listed]:
     Columns are found by their header: Article File, AccessionID, PMID, License, Retracted.
     """
     stem = tarball.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")
-    path = next(
-        (Path(stem + ending) for ending in (".filelist.csv", ".filelist.txt") if Path(stem + ending).is_file()), None
-    )
-    if path is None:
+    path = stem + ".filelist.csv"
+    content = read_optional(path)
+    if content is None:
+        path = stem + ".filelist.txt"
+        content = read_optional(path)
+    if content is None:
         return {}
-    text = path.read_text(encoding="utf-8-sig")
+    text = content.decode("utf-8-sig", "replace")
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     if "Article File" not in (rows.fieldnames or []):

@@ -9,7 +9,7 @@ import msgspec
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, line_blocks
-from pmc_llama.corpus.storage import InputFile
+from pmc_llama.corpus.storage import InputFile, open_raw
 from pmc_llama.errors import InputError
 
 
@@ -143,7 +143,7 @@ class ParquetReader:
 
         file.hash_all()
         try:
-            with pq.ParquetFile(file.path) as table:
+            with open_raw(file.path) as raw, pq.ParquetFile(raw) as table:
                 known = [name for name in table.schema_arrow.names if name in _Row.__struct_fields__]
                 if "text" not in known:
                     raise InputError(f"{file.path}: there is no column `text`; columns: {table.schema_arrow.names}")

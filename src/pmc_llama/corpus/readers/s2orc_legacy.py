@@ -1,7 +1,6 @@
 """S2ORC before the API: releases 20190928, 20200705 and 20210101, and what doc2json writes (CORD-19)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ import msgspec
 from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
 from pmc_llama.corpus.readers.base import Block, Options, line_blocks
 from pmc_llama.corpus.readers.text_builder import TextBuilder
-from pmc_llama.corpus.storage import InputFile, read_head
+from pmc_llama.corpus.storage import InputFile, find, read_head
 from pmc_llama.errors import InputError
 
 
@@ -124,14 +123,13 @@ def read_metadata_beside(path: str) -> dict[str, Metadata]:
 
     Only rows that have a parse are kept: about 127,000 of the 1.4 million of a full shard.
     """
-    folder = Path(path).parent
-    name = Path(path).name.replace("pdf_parses", "metadata")
-    shard = folder.parent / "metadata" / name
-    if folder.name != "pdf_parses" or not shard.is_file():
+    folder, _, name = path.rpartition("/")
+    shard = f"{folder.removesuffix('pdf_parses')}metadata/{name.replace('pdf_parses', 'metadata')}"
+    if not folder.endswith("pdf_parses") or not find(shard):
         return {}
     found = {}
-    with InputFile(str(shard)).open() as stream:
-        for line in (line for block in line_blocks(stream, str(shard)) for line in block.records):
+    with InputFile(shard).open() as stream:
+        for line in (line for block in line_blocks(stream, shard) for line in block.records):
             try:
                 row = _metadata_decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
