@@ -29,7 +29,7 @@ FLAGS = [
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 ]
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 def executable() -> str | None:
@@ -48,7 +48,8 @@ class Chromium:
         path = executable()
         assert path is not None
         command = [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        self._pid = os.posix_spawn(path, command, os.environ, file_actions=null + pipes, setpgroup=0)
+        environment = os.environ | {"TMPDIR": str(profile)}
+        self._pid = os.posix_spawn(path, command, environment, file_actions=null + pipes, setpgroup=0)
         os.close(to_browser)
         os.close(from_browser)
         self._buffer, self._last_id, self._session = b"", 0, ""

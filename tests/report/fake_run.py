@@ -58,9 +58,12 @@ def write_run(
                     "heldout_documents": 10,
                 },
             )
-        example = {"question_id": "usmle-0001", "paper_id": "pmc:7", "text": "the thirteen words that they share"}
-        facts = {"questions": n, "overlapping": 1, "share": 1 / n, "examples": [example]}
-        write_json(run_dir / "contamination.json", {"tasks": {"usmle": facts}})
+        hit = {"task": "usmle", "question_id": "usmle-0001", "paper_id": "pmc:7", "kind": "words"}
+        facts = {"questions": n, "questions_hit": 1, "papers_hit": 1, "untestable": 2, "kinds": {"words": 1}}
+        facts["examples"] = [
+            hit | {"text": "the words <they> share, thirteen at least, which is why this line is long"}
+        ]
+        write_json(run_dir / "corpus" / "contamination.json", {"usmle": facts})
     if training:
         write_training(run_dir, regimes, seeds, rng)
     return run_dir

@@ -89,6 +89,9 @@ def brier(answers: list[dict[str, Any]]) -> float:
 
 def bootstrap(differences: list[float], draws: int = 4000) -> tuple[float, float]:
     """Percentile interval of the mean, questions drawn with replacement; another generator, so equal only roughly."""
+    if not any(differences):  # nothing to draw: bounded by the share of differing questions that none of n allows
+        bound = 1 - 0.025 ** (1 / len(differences))
+        return -bound, bound
     rng = random.Random(7)
     means = sorted(sum(rng.choices(differences, k=len(differences))) / len(differences) for _ in range(draws))
     return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]

@@ -15,7 +15,7 @@ from pmc_llama.report.published import PAIRS, SIZES, published_table, real_forma
 from pmc_llama.report.run import Run, read_metrics
 from pmc_llama.report.tables import compute_results
 from pmc_llama.report.verdict import Verdict, judge
-from report.fake_run import REGIMES, write_json, write_run
+from report.fake_run import REGIMES, write_run
 
 FULL = {"full": REGIMES["full"]}
 
@@ -144,13 +144,10 @@ def test_questions_beyond_the_limit_are_left_out_and_counted(run_dir: Path) -> N
     assert len(shown.json) < 60_000
 
 
-def test_contamination_is_shown_with_examples(tmp_path: Path) -> None:
-    examples = [{"question_id": "q1", "paper_id": "pmc:7", "text": "the words <they> share"}]
-    facts = {"usmle": {"questions": 120, "overlapping": 3, "share": 0.025, "examples": examples}}
-    write_json(tmp_path / "contamination.json", {"words": 13, "tasks": facts})
-    page = build_report(tmp_path).read_text()
+def test_contamination_is_shown_with_examples(run_dir: Path) -> None:
+    page = (run_dir / "report.html").read_text()
     assert "the words &lt;they&gt; share" in page
-    assert 'data-column="overlapping" data-value="3"' in page
+    assert "1 test question found in papers that the adapted model was trained on." in page
 
 
 def test_metrics_of_an_interrupted_and_resumed_run_are_read_once(tmp_path: Path) -> None:

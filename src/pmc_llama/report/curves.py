@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.run import Corpus, Metrics, Run
-from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, INK, MUTED, Figure, figure, legend
+from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, INK, MUTED, RULE, Figure, figure, legend
 from pmc_llama.report.text import count, decimal, percent
 
 POINTS = 150
@@ -102,6 +102,8 @@ def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) ->
                 axes.plot(x, y, color=_colour(label), label=label if i == 0 else None, marker=marker, markersize=3)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel(unit)
+        if name == "coverage":
+            axes.set_ylim(0, 100)
         if len(shown) > 1:
             legend(axes)
 
@@ -141,7 +143,7 @@ def funnel(corpus: Corpus) -> Figure | None:
                 number,
                 left=start,
                 height=0.6,
-                color={"in": BASE, "kept": ADAPTED}.get(label, MUTED),
+                color={"in": BASE, "kept": ADAPTED}.get(label, RULE),
                 linewidth=0,
             )
             axes.text(start + number + 0.01 * total, place, count(number), va="center", color=INK)

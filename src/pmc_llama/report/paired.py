@@ -1,7 +1,9 @@
-"""Exact paired test over several seeds: McNemar's test where a question may count more than once."""
+"""Paired statistics over seeds: McNemar's test where a question counts more than once, and an interval never empty."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pmc_llama.qa.stats import paired_bootstrap
 
 Counts = NDArray[np.int64]
 
@@ -22,6 +24,19 @@ def sign_flip_p(differences: Counts) -> float:
     total = len(pmf) - 1
     upper = (total + abs(int(differences.sum()))) // 2
     return min(1.0, 2.0 * float(pmf[upper:].sum()))
+
+
+def paired_interval(left: ArrayLike, right: ArrayLike) -> tuple[float, float]:
+    """95 % interval of mean(right − left) over questions [N]: the paired bootstrap, but never an empty one.
+
+    Where no question differs, the bootstrap gives [0, 0], as if the difference were known to be none. The share of
+    questions that would differ is then only known to be below 1 − 0.025^(1/N), and the difference with it.
+    """
+    left, right = np.asarray(left, float), np.asarray(right, float)
+    if not np.array_equal(left, right):
+        return paired_bootstrap(left, right)
+    bound = 1 - 0.025 ** (1 / len(left))
+    return -bound, bound
 
 
 def _fair_binomial(n: int) -> NDArray[np.float64]:

@@ -73,8 +73,8 @@ class Run:
 
     @cached_property
     def contamination(self) -> dict[str, Any]:
-        """The value of `contamination.json`, from the run directory or its corpus."""
-        return dict(self._json("contamination.json") or self._json("corpus/contamination.json"))
+        """The value of `corpus/contamination.json`: facts by task."""
+        return dict(self._json("corpus/contamination.json"))
 
     @cached_property
     def predictions(self) -> pl.DataFrame | None:

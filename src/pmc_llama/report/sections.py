@@ -10,7 +10,7 @@ from pmc_llama.report.predictions import cells
 from pmc_llama.report.published import published_table, real_formats
 from pmc_llama.report.run import Corpus, Run
 from pmc_llama.report.svg import Figure
-from pmc_llama.report.text import count, decimal, percent, short
+from pmc_llama.report.text import count, percent, plural, short
 
 
 @dataclass(frozen=True)
@@ -125,38 +125,52 @@ def cleaning_table(corpus: Corpus) -> Table:
     """Characters that each cleaning rule took away from the kept papers."""
     columns = [Column("rule", "Cleaning rule"), Column("chars", "Characters removed", count)]
     removed = sorted(corpus.totals.get("chars_removed", {}).items(), key=lambda item: -item[1])
-    rows = [Row({"rule": rule.replace("_", " "), "chars": number}) for rule, number in removed]
-    return Table(f"cleaning-{corpus.name}", f"Cleaning of {corpus.name}", columns, rows)
+    rows = [Row({"rule": rule.replace("_", " "), "chars": number}) for rule, number in removed if number]
+    return Table(f"cleaning-{corpus.name}", f"Cleaning of {corpus.name}", columns, rows, "Below zero: added.")
 
 
 def contamination_section(run: Run) -> Section:
-    """What of each evaluation set was found in the corpus: the counts of `contamination.json`, and its examples."""
-    value = run.contamination
-    tasks = {task: facts for task, facts in value.get("tasks", value).items() if isinstance(facts, dict)}
-    numbers = {task: {key: fact for key, fact in facts.items() if _is_number(fact)} for task, facts in tasks.items()}
-    keys = dict.fromkeys(key for facts in numbers.values() for key in facts)
-    columns = [Column("task", "Task"), *(Column(key, _label(key), _count_or_share) for key in keys)]
-    tables = [
-        Table("contamination", "Overlap by task", columns, [Row({"task": task, **numbers[task]}) for task in tasks])
+    """How many test questions of each task were found in the papers, by what, with examples."""
+    found = run.contamination
+    columns = [
+        Column("task", "Task"),
+        Column("questions", "Questions", count),
+        Column("questions_hit", "Found in papers", count),
+        Column("share", "Share", percent),
+        Column("papers_hit", "Papers", count),
+        Column("untestable", "Not testable", count),
+        Column("kinds", "Found by"),
     ]
-    for task, facts in tasks.items():
-        examples = [one if isinstance(one, dict) else {"text": one} for one in facts.get("examples", [])]
-        columns = [Column(key, _label(key)) for key in dict.fromkeys(key for one in examples for key in one)]
-        tables.append(Table(f"contamination-{task}", f"Examples from {task}", columns, [Row(one) for one in examples]))
-    missing = "Whether the corpus holds any of the test questions was not measured in this run."
-    return Section("contamination", "Contamination", [table for table in tables if table.rows], missing=missing)
+    rows = []
+    for task, facts in found.items():
+        kinds = ", ".join(f"{kind.replace('_', ' ')} {count(number)}" for kind, number in facts["kinds"].items())
+        share = facts["questions_hit"] / facts["questions"] if facts["questions"] else None
+        rows.append(Row(facts | {"task": task, "share": share, "kinds": kinds or None}, "", {"task": task}))
+    note = "Not testable: questions too short to be recognised, and without a PubMed id."
+    tables = [Table("contamination", "Test questions found in the papers", columns, rows, note), _examples_table(found)]
+    missing = "Whether the papers hold any of the test questions was not measured in this run."
+    shown = [table for table in tables if table.rows]
+    return Section("contamination", "Contamination", shown, (), _contamination_sentences(run), missing)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _examples_table(found: dict[str, Any]) -> Table:
+    columns = [
+        Column(key, label) for key, label in (("task", "Task"), ("question_id", "Question"), ("paper_id", "Paper"))
+    ]
+    columns += [Column("kind", "Found by"), Column("text", "Text")]
+    rows = [Row({"task": task} | example) for task, facts in found.items() for example in facts["examples"]]
+    return Table("contamination-examples", "Examples", columns, rows, sortable=True)
 
 
-def _label(key: str) -> str:
-    return key.replace("_", " ").capitalize()
-
-
-def _count_or_share(number: float) -> str:
-    return count(number) if isinstance(number, int) else decimal(number)
+def _contamination_sentences(run: Run) -> list[str]:
+    hit = sum(facts["questions_hit"] for facts in run.contamination.values())
+    if not run.contamination:
+        return []
+    if not hit:
+        return ["None of the test questions was found in the papers."]
+    if run.recipe.get("corpus", {}).get("decontaminate"):
+        return [f"{plural(hit, 'test question')} found; the papers that hold them were left out of the corpus."]
+    return [f"{plural(hit, 'test question')} found in papers that the adapted model was trained on."]
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

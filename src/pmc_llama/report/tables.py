@@ -12,7 +12,7 @@ from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
 from pmc_llama.qa import stats
 from pmc_llama.qa.question import LETTERS
-from pmc_llama.report.paired import sign_flip_p
+from pmc_llama.report.paired import paired_interval, sign_flip_p
 from pmc_llama.report.predictions import Cell, cells, read_predictions
 
 
@@ -91,7 +91,7 @@ def _comparison(base: Cell, adapted: Cell) -> dict[str, Any]:
         "b": b,
         "c": c,
         "delta": (c - b) / n,
-        "ci95": list(stats.paired_bootstrap(base.correct, adapted.correct)),
+        "ci95": list(paired_interval(base.correct, adapted.correct)),
         "mcnemar_p": stats.mcnemar_exact(b, c),
     }
 
@@ -127,7 +127,7 @@ def over_seeds(pairs: list[tuple[Cell, Cell]], names: tuple[str, str]) -> dict[s
         "delta_sd": float(np.std(deltas, ddof=1)) if seeds > 1 else None,
         "delta_min": min(deltas),
         "delta_max": max(deltas),
-        "ci95": list(stats.paired_bootstrap(left / seeds, right / seeds)),
+        "ci95": list(paired_interval(left / seeds, right / seeds)),
         "p": sign_flip_p(right - left),
     }
 

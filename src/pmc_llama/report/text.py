@@ -44,7 +44,7 @@ def p_equals(p: float) -> str:
 
 def count(number: float) -> str:
     """A whole number with thin spaces between thousands."""
-    return f"{number:,.0f}".replace(",", "\u202f")
+    return f"{number:,.0f}".replace(",", "\u202f").replace("-", "−")
 
 
 def short(number: float) -> str:
