@@ -1,8 +1,10 @@
 """Any number of processes gives the same gradients, losses and weights, and stops and continues as one."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,18 +18,13 @@ from train.tiny import Source, run
 TESTS = Path(__file__).parents[1]
 
 
-def launch(processes: int, out: Path, *jobs: str) -> None:
-    """Run `jobs` of worker.py in `processes` processes."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += [str(TESTS / "distributed" / "worker.py"), str(out), *jobs]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
+WORKER = str(TESTS / "distributed" / "worker.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All runs of this file: 2, then 3, then 4 processes, each started once, beside their like in this process."""
+    """All runs of this file, of 1 to 4 processes, beside their like in this process."""
     out = tmp_path_factory.mktemp("widths")
     run(out / "base", Source(4))
     run(out / "whole", Source(worker.STEPS))
@@ -35,10 +32,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     worker.gradients(out, micro_batch=1)
     worker.few_rows(out)
     worker.lora(out)
-    launch(2, out, "part", "stops", "lora")
-    worker.part(out, at=9)
-    launch(3, out, "rest")
-    launch(4, out, "gradients", "few_rows")
+    command = [sys.executable, WORKER, str(out), "2:part,stops,lora", "1:part", "3:rest", "4:gradients,few_rows"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
     return out
 
 
@@ -82,3 +78,23 @@ def test_processes_without_rows_take_part_all_the_same(out: Path) -> None:
     assert losses(out / "few-4") == pytest.approx(losses(out / "few-1"), rel=1e-6)
     heldout = [read_metrics(out / f"few-{size}/metrics.jsonl")[-1]["heldout"]["x"] for size in (1, 4)]
     assert heldout[0] == pytest.approx(heldout[1], rel=1e-6)
+
+
+def test_torchrun_stopped_by_sigterm_leaves_a_checkpoint_that_one_process_goes_on_from(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", WORKER]
+    process = subprocess.Popen([*command, str(tmp_path), "long"], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    metrics = tmp_path / "long" / "metrics.jsonl"
+    try:
+        while not (metrics.exists() and len(read_metrics(metrics)) > 2):
+            assert process.poll() is None, "the run ended by itself"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finally:
+        process.kill()
+    said = {(tmp_path / f"stopped-{rank}").read_text() for rank in (0, 1)}
+    assert len(said) == 1 and "resume with the same command" in said.pop()
+    stopped_at = len(losses(tmp_path / "long"))
+    run(tmp_path / "long", Source(worker.LONG))
+    curve = losses(tmp_path / "long")
+    assert 2 < stopped_at < len(curve) == worker.LONG

@@ -1,8 +1,15 @@
-"""What the processes of a distributed test do; started by torchrun, writes its results for the test to read."""
+"""What the processes of a distributed test do, and a way to start them with one import of torch for all.
+
+`python worker.py OUT 2:part,stops 3:rest` runs the jobs `part` and `stops` in 2 processes, then `rest` in 3, which find
+each other as under torchrun; under torchrun, `worker.py OUT long` runs the job itself.
+"""
 
 import os
 import signal
+import socket
 import sys
+import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -17,10 +24,10 @@ from pmc_llama.train.batches import Rows
 from pmc_llama.train.loop import attach_loss, forward_backward
 from pmc_llama.train.microbatch import micro_batches
 from pmc_llama.train.world import join_world
-from train.tiny import CONFIG, Source, is_first, options, run, tokenizer
+from train.tiny import CONFIG, Source, is_first, run, tokenizer
 
 STOPS = [3, 4, 8, 11]
-STEPS = 14
+STEPS, LONG = 14, 60
 
 
 class Signalled(Source):
@@ -77,10 +84,10 @@ def stops(out: Path) -> None:
         (out / "stopped.txt").write_text("\n".join(stopped))
 
 
-def part(out: Path, at: int = 5) -> None:
+def part(out: Path) -> None:
     """A part of a run that other numbers of processes go on with: up to a signal."""
     source = Signalled(STEPS)
-    source.at = at
+    source.at = 5 if os.environ["WORLD_SIZE"] == "2" else 9
     try:
         run(out / "widths", source)
     except Stopped:
@@ -110,7 +117,58 @@ def few_rows(out: Path) -> None:
     )
 
 
+class Slow(Source):
+    """A source whose steps take long enough to be signalled in."""
+
+    def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
+        time.sleep(0.1)
+        return super().rows(step, rank, world)
+
+    def __repr__(self) -> str:
+        return repr(Source(self.steps))
+
+
+def long(out: Path) -> None:
+    """A run to be stopped from outside."""
+    try:
+        run(out / "long", Slow(LONG), log_every=1)
+    except Stopped as reason:
+        (out / f"stopped-{os.environ['RANK']}").write_text(str(reason))
+
+
+JOBS = {job.__name__: job for job in (gradients, stops, part, rest, lora, few_rows, long)}
+
+
+def fork(out: Path, processes: int, jobs: list[str]) -> None:
+    """Run `jobs` in `processes` children of this process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    children = []
+    for rank in range(processes):
+        child = os.fork()
+        if child:
+            children.append(child)
+            continue
+        os.environ.update(place, RANK=str(rank), WORLD_SIZE=str(processes))
+        code = 1
+        try:
+            for job in jobs:
+                JOBS[job](out)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert not any(codes), codes
+
+
 if __name__ == "__main__":
-    assert options().precision == "fp32"
-    for job in sys.argv[2:]:
-        {job.__name__: job for job in (gradients, stops, part, rest, lora, few_rows)}[job](Path(sys.argv[1]))
+    torch.set_num_threads(1)
+    for argument in sys.argv[2:]:
+        number, _, names = argument.rpartition(":")
+        if number:
+            fork(Path(sys.argv[1]), int(number), names.split(","))
+        else:
+            JOBS[names](Path(sys.argv[1]))
