@@ -12,6 +12,7 @@ from pmc_llama.model.load import load_for_inference, local_folder
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.release.card import write_model_card
 from pmc_llama.release.trained import Trained, find_model
+from pmc_llama.release.update import check_not_worse
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,17 +31,21 @@ def export_model(
     precision: Precision = "as_trained",
     base_repo: str | None = None,
     license: str | None = None,
+    allow_worse: bool = False,
 ) -> Path:
     """Write the model `which` of a run (see `find_model`) as a Hugging Face folder with its model card; returns `out`.
 
     `merged=False` keeps an adapter apart from its base, which `base_repo` (`owner/name`) must name unless it came from
     the hub. `precision` is that of the weights. The folder holds all that llama.cpp's converter reads, also
     `tokenizer.model` where the tokenizer has one. It appears whole or not at all. Raises InputError for an `out` that
-    is in use, and for a model that is not there.
+    is in use, for a model that is not there, and for a revision that is worse than the one before it unless
+    `allow_worse`.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: give a folder that does not exist yet, or remove it first")
     model = find_model(run_dir, which)
+    if not allow_worse:
+        check_not_worse(run_dir)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

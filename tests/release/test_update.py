@@ -1,0 +1,178 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pmc_llama.errors import InputError
+from pmc_llama.files import read_json, write_json
+from pmc_llama.pipeline import run_recipe
+from pmc_llama.recipe import load_recipe
+from pmc_llama.release.export import export_model
+from pmc_llama.release.unseen import keys_of, sample, unseen
+from pmc_llama.release.update import judge, update
+from release.tiny import result_row, save_model, tiny_model, tiny_tokenizer
+
+
+def document(number: int, **more: Any) -> dict[str, Any]:
+    text = f"Paper {number} says that substance {number} lowers blood pressure. " * 20
+    return {"id": f"d{number}", "pmcid": f"PMC{number}", "doi": f"10.1/{number}", "text": text} | more
+
+
+def write_documents(path: Path, documents: list[dict[str, Any]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(one) + "\n" for one in documents))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with papers 1 to 20, its corpus built for real and its adapted model a tiny one."""
+    root = tmp_path_factory.mktemp("update")
+    tokenizer = tiny_tokenizer(root)
+    model = tiny_model(tokenizer, steps=1)
+    save_model(model, tokenizer, root / "base")
+    write_documents(root / "old.jsonl", [document(i) for i in range(1, 21)])
+    source = {"name": "papers", "format": "jsonl", "paths": ["old.jsonl"]}
+    recipe = {
+        "name": "first",
+        "run_dir": str(root / "first"),
+        "workers": 1,
+        "data": {"root": str(root)},
+        "corpus": {"sources": [source], "select": {"pmcid": "any"}, "clean": {"profile": "raw"}},
+        "tokenizer": {"path": "tokenizer.model"},
+        "base": {"path": "base"},
+    }
+    (root / "first.yaml").write_text(yaml.safe_dump(recipe))
+    run_recipe(root / "first.yaml", until="corpus")
+    save_model(model, tokenizer, root / "first/models/adapted")
+    return root / "first"
+
+
+@pytest.fixture
+def first(made: Path, tmp_path: Path) -> Path:
+    """A copy of that run."""
+    return Path(shutil.copytree(made, tmp_path / "first"))
+
+
+class Pipeline:
+    """Builds corpora for real; instead of training and scoring it writes results with a chosen difference."""
+
+    def __init__(self, delta: float = 0.1, p: float = 0.001) -> None:
+        self.delta, self.p, self.corpora = delta, p, []
+
+    def __call__(self, recipe: Path, settings: list[str] | None = None, *, until: str | None = None) -> None:
+        run_recipe(recipe, settings, until="corpus")
+        run_dir = load_recipe(recipe, settings).run_path
+        self.corpora.append(pl.read_parquet(run_dir / "corpus/parts/*.parquet"))
+        if until is None:
+            pair = {"task": "medqa", "seed": 0, "n": 200, "b": 1, "c": 2, "ci95": [0, 0]}
+            pair |= {"regime": "full", "delta": self.delta, "mcnemar_p": self.p, "holm_p": self.p}
+            rows = [result_row(model, "full", 100) for model in ("base", "adapted")]
+            write_json(run_dir / "results.json", {"rows": rows, "comparisons": [pair], "summary": [], "baselines": []})
+
+
+def test_only_new_papers_are_taken_and_old_ones_replayed(first: Path, tmp_path: Path) -> None:
+    known_by_each_key = [
+        document(3),
+        document(99, id="e1", pmcid="PMC4"),
+        document(98, id="e2", pmcid=None, doi="10.1/5"),
+        document(6, id="e3", pmcid=None, doi=None, text=document(6)["text"].upper().replace(" ", "\n")),
+    ]
+    shards = write_documents(tmp_path / "new.jsonl", [document(i) for i in range(30, 40)] + known_by_each_key)
+    done = update(first, [shards], tmp_path / "second", run=Pipeline(), replay=0.2, settings=["pretrain.lr=1e-5"])
+    assert (done.incoming, done.new, done.replayed) == (14, 10, 3)  # 2.5 papers' worth of text
+    assert done.better == ("full/medqa/seed-0",) and not done.worse
+    corpus = pl.read_parquet(tmp_path / "second/corpus/parts/*.parquet")
+    assert {f"pmc:{i}" for i in range(30, 40)} <= set(corpus["paper_id"])
+    assert corpus.height == 13
+    recipe = load_recipe(tmp_path / "second" / "recipe.yaml")
+    assert recipe.base.path == str(first / "models/adapted") and recipe.pretrain.lr == 1e-5
+
+
+def test_nothing_new_is_said_and_a_third_revision_knows_the_second(first: Path, tmp_path: Path) -> None:
+    shards = write_documents(tmp_path / "new.jsonl", [document(30)])
+    update(first, [shards], tmp_path / "second", run=Pipeline(), replay=0)
+    shutil.copytree(first / "models", tmp_path / "second/models")
+    with pytest.raises(InputError, match="nothing new: all 1 papers"):
+        update(tmp_path / "second", [shards], tmp_path / "third", run=Pipeline())
+    more = write_documents(tmp_path / "more.jsonl", [document(2), document(30), document(31)])
+    done = update(tmp_path / "second", [more], tmp_path / "third", run=Pipeline(), replay=0.5)
+    assert (done.new, done.replayed) == (1, 1)
+
+
+def test_the_same_call_again_leaves_what_is_there(first: Path, tmp_path: Path) -> None:
+    shards = write_documents(tmp_path / "new.jsonl", [document(30), document(31)])
+    update(first, [shards], tmp_path / "second", run=Pipeline())
+    parts = sorted((tmp_path / "second").rglob("*.parquet"))
+    before = [part.stat().st_mtime_ns for part in parts]
+    update(first, [shards], tmp_path / "second", run=Pipeline())
+    assert [part.stat().st_mtime_ns for part in parts] == before
+
+
+def test_a_worse_revision_is_not_exported_unless_told(first: Path, tmp_path: Path) -> None:
+    shards = write_documents(tmp_path / "new.jsonl", [document(30)])
+    done = update(first, [shards], tmp_path / "second", run=Pipeline(delta=-0.1))
+    assert done.worse == ("full/medqa/seed-0",) and "not to be published" in str(done)
+    shutil.copytree(first / "models", tmp_path / "second/models")
+    with pytest.raises(InputError, match=r"significantly worse than .*first in full/medqa/seed-0"):
+        export_model(tmp_path / "second", tmp_path / "out")
+    export_model(tmp_path / "second", tmp_path / "out", allow_worse=True)
+    revision = read_json(tmp_path / "second/revision.json")
+    write_json(tmp_path / "second/revision.json", {name: revision[name] for name in ("previous", "new")})
+    with pytest.raises(InputError, match="was not compared"):
+        export_model(tmp_path / "second", tmp_path / "other")
+
+
+def test_judge_needs_significance_and_a_direction() -> None:
+    def pair(delta: float, p: float, task: str) -> dict[str, Any]:
+        return {"regime": "full", "task": task, "seed": 0, "delta": delta, "holm_p": p}
+
+    pairs = [pair(0.1, 0.01, "up"), pair(-0.1, 0.01, "down"), pair(-0.3, 0.06, "unsure"), pair(0.0, 1.0, "same")]
+    assert judge({"comparisons": pairs}) == (["full/up/seed-0"], ["full/down/seed-0"])
+
+
+def test_refusals(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="replay"):
+        update(first, ["x"], tmp_path / "second", run=Pipeline(), replay=1.0)
+    (first / "models/adapted").rename(first / "models/gone")
+    with pytest.raises(InputError, match="no adapted model"):
+        update(first, ["x"], tmp_path / "second", run=Pipeline())
+
+
+def frame(rows: list[tuple[int | None, str | None]]) -> pl.DataFrame:
+    columns: dict[str, list[Any]] = {"paper_id": [], "chars": [], "pmcid": [], "corpusid": [], "doi": [], "text": []}
+    for i, (pmcid, doi) in enumerate(rows):
+        for name, value in zip(columns, (f"p{i}", 10, pmcid, None, doi, f"{pmcid}{doi}"), strict=True):
+            columns[name].append(value)
+    return pl.DataFrame(columns, schema=keys_of([]).schema)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    known=st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.sampled_from("abc"))),
+    came=st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.sampled_from("abc"))),
+)
+def test_a_paper_is_new_exactly_if_no_key_is_known(
+    known: list[tuple[int | None, str | None]], came: list[tuple[int | None, str | None]]
+) -> None:
+    new = set(unseen(frame(came), frame(known))["paper_id"])
+    for i, (pmcid, doi) in enumerate(came):
+        met = any(
+            (pmcid is not None and pmcid == a) or (doi is not None and doi == b) or (pmcid, doi) == (a, b)
+            for a, b in known
+        )
+        assert (f"p{i}" in new) == (not met)
+
+
+def test_sample_is_seeded_and_as_large_as_asked() -> None:
+    papers = frame([(i, None) for i in range(100)])
+    chosen = sample(papers, 95, seed=1)
+    assert chosen.height == 10 and chosen.equals(sample(papers.reverse(), 95, seed=1))
+    assert not chosen.equals(sample(papers, 95, seed=2))
+    assert sample(papers, 0, seed=1).is_empty() and sample(papers, 1e9, seed=1).height == 100
