@@ -2,6 +2,7 @@
 
     python benchmarks/qa.py setup    # the peer's own environment, .venvs/lm_eval
     python benchmarks/qa.py parity   # all questions, tiny fp32 model: largest difference, arg-max, accuracy, contexts
+    python benchmarks/qa.py golden   # the harness' answers that tests/qa/golden.json keeps
     python benchmarks/qa.py          # speed: same model, same questions, same precision and threads on both sides
 
 Needs the real question files and the Mistral-v1 tokenizer (PMC_LLAMA_SHARED_DATA, default ../shared/data). Speed counts
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from pmc_llama import files
 from pmc_llama.model.load import load_for_inference
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.score import score
+from pmc_llama.qa.score import Scored, score
 from pmc_llama.qa.shots import choose_shots
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe.qa import TaskSection
@@ -52,7 +54,7 @@ Task = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", default="speed", choices=["setup", "parity", "speed"])
+    parser.add_argument("what", nargs="?", default="speed", choices=["setup", "parity", "golden", "speed"])
     parser.add_argument("--limit", type=int, default=None, help="questions a task")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -65,6 +67,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "parity":
             print_parity(run_parity(Path(folder), options.limit, options.threads))
+        elif options.what == "golden":
+            write_golden(Path(folder), options.threads)
         else:
             run_speed(Path(folder), options)
 
@@ -169,10 +173,9 @@ def read_questions() -> dict[str, list[Question]]:
 
 
 def write_model(folder: Path, *, hidden: int, layers: int, spread: float) -> Path:
-    """A seeded random LLaMA with the real tokenizer, as a Hugging Face folder."""
+    """A random LLaMA with the real tokenizer, as a Hugging Face folder; its weights depend on their names alone."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=32000,
         hidden_size=hidden,
@@ -180,9 +183,13 @@ def write_model(folder: Path, *, hidden: int, layers: int, spread: float) -> Pat
         num_hidden_layers=layers,
         num_attention_heads=hidden // 32,
         max_position_embeddings=MAX_LENGTH,
-        initializer_range=spread,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" not in name:
+                weight.normal_(0, spread, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    model.save_pretrained(folder)
     hf_tokenizer(DATA / "tokenizer" / "mistral-v1" / "tokenizer.model").save_pretrained(folder)
     return folder
 
@@ -190,57 +197,92 @@ def write_model(folder: Path, *, hidden: int, layers: int, spread: float) -> Pat
 # --- parity
 
 
+def our_side(questions: dict[str, list[Question]], name: str, shots: int, limit: int | None) -> dict[str, Any]:
+    """What `score` needs to do the same as the harness' task `name`: questions, answers, and shots drawn likewise."""
+    source = name.removesuffix("_texts")
+    mine = questions[source][:limit]
+    pool, kind = (questions["mmlu_dev"], "fixed") if source == "mmlu" else (questions[source], "sampled")
+    answers = "texts" if name.endswith("_texts") else None
+    return {"questions": mine, "answers": answers, "shots": choose_shots(mine, pool, shots, kind=kind)}
+
+
 def run_parity(folder: Path, limit: int | None, threads: int) -> list[dict[str, Any]]:
     """Score every question on both sides; one row a task. Shots are sampled as the harness does, but for MMLU's."""
     questions = read_questions()
     write_tasks(folder, questions)
     model_path = write_model(folder / "model", hidden=128, layers=4, spread=0.2)
-    five = 60 if limit is None else min(60, limit)
-    plan = [("mmlu", 5, five), ("medmcqa", 5, five), ("medqa", 5, five), ("headqa", 5, five), ("pubmedqa", 1, five)]
+    five = min(60, limit or 60)
+    plan = [(name, 5, five) for name in ("mmlu", "medmcqa", "medqa", "headqa")] + [("pubmedqa", 1, five)]
     plan += [(name, 0, limit) for name in ("pubmedqa", "mmlu", "headqa", "medqa", "medmcqa", "medmcqa_texts")]
     tokenizer, model = hf_tokenizer(model_path), load_for_inference(model_path)
-    return [
-        _parity_row(folder, model_path, model, tokenizer, questions, name, shots, count, threads)
-        for name, shots, count in plan
-    ]
+    found = []
+    for name, shots, count in plan:
+        task = {"name": f"{name}_local", "shots": shots, "limit": count}
+        peer = run_peer(folder, model_path, [task], "float32", threads)[f"{name}_local"]
+        ours = our_side(questions, name, shots, count)
+        scored = score(model, tokenizer, **ours, max_length=MAX_LENGTH)
+        found.append({"task": name, "shots": shots, **compare(ours, scored, peer["samples"])})
+    return found
 
 
-def _parity_row(
-    folder: Path, model_path: Path, model: Any, tokenizer: Any, questions: dict[str, list[Question]],
-    name: str, shots: int, limit: int | None, threads: int,
-) -> dict[str, Any]:  # fmt: skip
-    task = {"name": f"{name}_local", "shots": shots, "limit": limit}
-    peer = run_peer(folder, model_path, [task], "float32", threads)[f"{name}_local"]
-    source = name.removesuffix("_texts")
-    mine = questions[source][:limit]
-    answers = "texts" if name.endswith("_texts") else None
-    if source == "mmlu":
-        solved = choose_shots(mine, questions["mmlu_dev"], shots)
-    else:
-        solved = choose_shots(mine, questions[source], shots, kind="sampled")
-    scored = score(model, tokenizer, mine, shots=solved, answers=answers, max_length=MAX_LENGTH)
-    contexts = [render("lm-eval", q, answers, s).context for q, s in zip(mine, solved, strict=True)]
-    samples = peer["samples"]
+def compare(ours: dict[str, Any], scored: Sequence[Scored], samples: Sequence[Any]) -> dict[str, Any]:
+    """How far both sides agree on one task."""
+    contexts = contexts_of(ours)
     differences = [
         abs(a - b)
         for one, sample in zip(scored, samples, strict=True)
         for a, b in zip(one.option_logprobs, sample["logprobs"], strict=True)
     ]
     return {
-        "task": name,
-        "shots": shots,
-        "n": len(mine),
+        "n": len(scored),
         "contexts_equal": sum(a == sample["context"] for a, sample in zip(contexts, samples, strict=True)),
         "argmax_equal": sum(
-            one.option_logprobs.index(max(one.option_logprobs)) == sample["logprobs"].index(max(sample["logprobs"]))
+            one.chosen == sample["logprobs"].index(max(sample["logprobs"]))
             for one, sample in zip(scored, samples, strict=True)
         ),
         "largest_difference": max(differences),
-        "correct": sum(one.chosen == q.gold for one, q in zip(scored, mine, strict=True)),
+        "correct": sum(one.chosen == q.gold for one, q in zip(scored, ours["questions"], strict=True)),
         "peer_correct": round(sum(sample["acc"] for sample in samples)),
         "ties": sum(one.tie for one in scored),
         "truncated": sum(one.truncated for one in scored),
     }
+
+
+def contexts_of(ours: dict[str, Any]) -> list[str]:
+    asked = zip(ours["questions"], ours["shots"], strict=True)
+    return [render("lm-eval", question, ours["answers"], shots).context for question, shots in asked]
+
+
+# --- golden values
+
+GOLDEN_MODEL = {"hidden": 64, "layers": 2, "spread": 0.2}
+GOLDEN_PLAN = [
+    *((name, 0, 12) for name in ("pubmedqa", "medqa", "medmcqa", "headqa", "mmlu", "medmcqa_texts")),
+    *((name, 5, 5) for name in ("medqa", "medmcqa", "headqa", "mmlu")),
+    ("pubmedqa", 1, 5),
+]
+
+
+def write_golden(folder: Path, threads: int) -> None:
+    """The harness' answers to a few questions, for the tests: numbers and hashes, no text of any data set."""
+    questions = read_questions()
+    write_tasks(folder, questions)
+    model_path = write_model(folder / "model", **GOLDEN_MODEL)
+    found = []
+    for name, shots, limit in GOLDEN_PLAN:
+        task = {"name": f"{name}_local", "shots": shots, "limit": limit}
+        samples = run_peer(folder, model_path, [task], "float32", threads)[f"{name}_local"]["samples"]
+        items = [
+            {
+                "question_id": question.question_id,
+                "context_sha256": files.sha256_bytes(sample["context"].encode()),
+                "logprobs": sample["logprobs"],
+                "acc": sample["acc"],
+            }
+            for question, sample in zip(our_side(questions, name, shots, limit)["questions"], samples, strict=True)
+        ]
+        found.append({"task": name, "shots": shots, "items": items})
+    files.write_json(ROOT / "tests" / "qa" / "golden.json", {"versions": versions(), "rows": found})
 
 
 def print_parity(found: list[dict[str, Any]]) -> None:
@@ -267,7 +309,7 @@ def print_parity(found: list[dict[str, Any]]) -> None:
 
 # --- speed
 
-SPEED_ROWS = {  # row: peer's task, shots, what we score
+SPEED_ROWS = {  # our row: the harness' task and shots
     "letters": ("medqa_local", 0),
     "option-texts": ("medmcqa_texts_local", 0),
     "5-shot-fixed": ("medmcqa_fixed_local", 5),
@@ -283,13 +325,12 @@ def run_speed(folder: Path, options: argparse.Namespace) -> None:
     tokenizer = hf_tokenizer(model_path)
     model = load_for_inference(model_path, dtype=getattr(torch, options.dtype))
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in SPEED_ROWS}
+    jobs = [{"name": task, "shots": shots, "limit": limit} for task, shots in SPEED_ROWS.values()]
     for _ in range(options.runs):
-        for name, (task, shots) in SPEED_ROWS.items():
-            job = {"name": task, "shots": shots, "limit": limit}
-            peer = run_peer(folder, model_path, [job], options.dtype, options.threads)[task]
-            ours = _time_ours(model, tokenizer, questions, name, limit)
-            runs[name].append((ours, peer["seconds"]))
-            print(f"{name}: ours {ours:.2f} s, lm_eval {peer['seconds']:.2f} s", flush=True)
+        peer = run_peer(folder, model_path, jobs, options.dtype, options.threads)
+        for name, (task, _) in SPEED_ROWS.items():
+            runs[name].append((_time_ours(model, tokenizer, questions, name, limit), peer[task]["seconds"]))
+            print(f"{name}: ours {runs[name][-1][0]:.2f} s, lm_eval {runs[name][-1][1]:.2f} s", flush=True)
     report = {"hardware": hardware(options.threads), "versions": versions()}
     report["model"] = {"parameters": sum(p.numel() for p in model.parameters()), "dtype": options.dtype}
     report["rows"] = [_speed_row(name, limit, found) for name, found in runs.items()]

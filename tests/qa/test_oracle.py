@@ -1,0 +1,49 @@
+"""Our scores against lm-evaluation-harness' own, kept from a run of it (`python benchmarks/qa.py golden`)."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pmc_llama import files
+from pmc_llama.model.load import load_for_inference
+from pmc_llama.qa.score import score
+from pmc_llama.tokens.convert import hf_tokenizer
+
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())["rows"]
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    """The benchmark's functions, which made the golden values."""
+    path = Path(__file__).parents[2] / "benchmarks" / "qa.py"
+    spec = importlib.util.spec_from_file_location("benchmarks_qa", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def scorer(shared_data: Path, benchmark: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The golden values' model and tokenizer, and the questions."""
+    benchmark.DATA = shared_data
+    folder = benchmark.write_model(tmp_path_factory.mktemp("model"), **benchmark.GOLDEN_MODEL)
+    return load_for_inference(folder), hf_tokenizer(folder), benchmark.read_questions()
+
+
+@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: f"{row['task']}-{row['shots']}-shot")
+def test_scores_and_contexts_are_the_harness_own(row: Any, scorer: Any, benchmark: ModuleType) -> None:
+    model, tokenizer, questions = scorer
+    ours = benchmark.our_side(questions, row["task"], row["shots"], len(row["items"]))
+    hashes = [files.sha256_bytes(context.encode()) for context in benchmark.contexts_of(ours)]
+    assert hashes == [item["context_sha256"] for item in row["items"]]
+    scored = score(model, tokenizer, **ours, max_length=benchmark.MAX_LENGTH)
+    for one, question, item in zip(scored, ours["questions"], row["items"], strict=True):
+        assert one.question_id == item["question_id"]
+        assert one.option_logprobs == pytest.approx(item["logprobs"], abs=5e-5)
+        assert float(one.chosen == question.gold) == item["acc"]
