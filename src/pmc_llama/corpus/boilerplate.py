@@ -1,13 +1,11 @@
 """Lines that many papers share word for word (licence notes, publishers' statements), found by counting them."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pmc_llama.corpus.paper import hash64
-from pmc_llama.files import atomic_path
 
 BREAK = "\n\n"
 MAX_CHARS = 500
@@ -25,12 +23,6 @@ def frequent(hashes: Iterable[bytes], at_least: int) -> npt.NDArray[np.int64]:
     joined = np.frombuffer(b"".join(hashes), dtype="<i8")
     values, counts = np.unique(joined, return_counts=True)
     return np.asarray(values[counts >= at_least])
-
-
-def save(hashes: npt.NDArray[np.int64], path: Path) -> None:
-    """Write the hashes for the workers to read."""
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        np.save(file, hashes)
 
 
 def without(text: str, hashes: frozenset[int]) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from pmc_llama.corpus.account import Outcome, write_accounts
 from pmc_llama.corpus.card import write_card
@@ -17,7 +18,7 @@ from pmc_llama.corpus.compare import Verdict, find_boilerplate, find_duplicates
 from pmc_llama.corpus.contamination import Hit, Probe, load_probes, save_probes
 from pmc_llama.corpus.engine import Engine, open_engine
 from pmc_llama.corpus.items import Item, find_files, plan_items
-from pmc_llama.corpus.join import read_papers_shard, write_paper_map, write_pmc_ids
+from pmc_llama.corpus.join import read_deleted, read_papers_shard, write_array, write_paper_map, write_pmc_ids
 from pmc_llama.corpus.parts import Part, PartTask, write_part
 from pmc_llama.corpus.stage import Job, stage_item, staged_path
 from pmc_llama.corpus.storage import stat
@@ -74,12 +75,20 @@ def build_corpus(
     return summary | {"fingerprint": fingerprint}
 
 
-def _joined_files(section: CorpusSection, data_root: Path) -> list[tuple[list[str], str | None]]:
-    """For each source its `papers` shards and its `PMC-ids.csv.gz`."""
+class Joined(NamedTuple):
+    """The tables that complete one source."""
+
+    papers: list[str]
+    pmc_ids: list[str]
+    deleted: list[str]
+
+
+def _joined_files(section: CorpusSection, data_root: Path) -> list[Joined]:
     return [
-        (
-            find_files(source.papers, data_root, "papers") if source.papers else [],
-            find_files([source.pmc_ids], data_root, "pmc_ids")[0] if source.pmc_ids else None,
+        Joined(
+            find_files(source.papers, data_root, "papers"),
+            find_files([source.pmc_ids] if source.pmc_ids else [], data_root, "pmc_ids"),
+            find_files(source.deleted, data_root, "deleted"),
         )
         for source in section.sources
     ]
@@ -88,13 +97,13 @@ def _joined_files(section: CorpusSection, data_root: Path) -> list[tuple[list[st
 def _fingerprint(
     section: CorpusSection,
     items: list[Item],
-    joined: list[tuple[list[str], str | None]],
+    joined: list[Joined],
     probes: Sequence[Probe],
 ) -> str:
     """A hash of all that the parts depend on: recipe, this package's code, questions, inputs by size and time."""
     code = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.rglob("*.py"))}
     files = [path for item in items for path, _, _ in item.files]
-    files += [path for papers, ids in joined for path in [*papers, ids] if path is not None]
+    files += [path for tables in joined for paths in tables for path in paths]
     inputs = [[path, *stat(path)] for path in files]
     recipe = section.model_dump(mode="json", exclude={"engine", "ray_address"})
     return sha256_json({"section": recipe, "code": code, "inputs": inputs, "probes": [list(probe) for probe in probes]})
@@ -114,17 +123,19 @@ def _start(out: Path, work: Path, fingerprint: str) -> None:
     write_json(state, fingerprint)
 
 
-def _map_ids(job: Job, section: CorpusSection, joined: list[tuple[list[str], str | None]], engine: Engine) -> None:
+def _map_ids(job: Job, section: CorpusSection, joined: list[Joined], engine: Engine) -> None:
     """Turn what other tables know into maps. Rows without PMC id matter only where years or fields are asked for."""
     select = section.select
     all_rows = any(wish is not None for wish in (select.fields, select.min_year, select.max_year))
-    for source, (papers, ids) in enumerate(joined):
+    for source, (papers, pmc_ids, deleted) in enumerate(joined):
         if papers and not job.paper_map(source).exists():
             with _reading("papers", papers, engine):
                 tables = list(engine.map(read_papers_shard, [(path, all_rows) for path in papers]))
             write_paper_map(tables, job.paper_map(source))
-        if ids is not None and not job.pmc_ids(source).exists():
-            write_pmc_ids(ids, job.pmc_ids(source))
+        if pmc_ids and not job.pmc_ids(source).exists():
+            write_pmc_ids(pmc_ids[0], job.pmc_ids(source))
+        if deleted and not job.deleted(source).exists():
+            write_array(np.array(sorted(read_deleted(deleted)), dtype=np.int64), job.deleted(source))
 
 
 def _stage(job: Job, items: list[Item], engine: Engine) -> None:

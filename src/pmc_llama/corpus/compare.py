@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pmc_llama.corpus import boilerplate
 from pmc_llama.corpus.dedup import best_first, exact_duplicates
+from pmc_llama.corpus.join import write_array
 from pmc_llama.corpus.near import near_duplicates
 from pmc_llama.corpus.parts import KEY_COLUMNS, read_columns
 from pmc_llama.recipe.corpus import CorpusSection
@@ -45,5 +46,5 @@ def find_boilerplate(section: CorpusSection, staged: list[Path], verdicts: list[
     for path, verdict in zip(staged, verdicts, strict=True):
         found = read_columns(path, ["lines"]).column("lines").to_pylist()
         lines += [line for line, stays in zip(found, verdict == 0, strict=True) if stays and line]
-    boilerplate.save(boilerplate.frequent(lines, section.clean.boilerplate), out)
+    write_array(boilerplate.frequent(lines, section.clean.boilerplate), out)
     return str(out)

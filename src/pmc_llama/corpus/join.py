@@ -130,12 +130,37 @@ def _bits(row: _PaperRow) -> int:
     return bits
 
 
+class _Deleted(msgspec.Struct):
+    corpusid: int
+
+
+_deleted_decoder = msgspec.json.Decoder(_Deleted)
+
+
+def read_deleted(paths: Sequence[str]) -> frozenset[int]:
+    """Corpus ids in delete files. Raises InputError for a line that names none."""
+    found = set()
+    for path in paths:
+        with InputFile(path).open() as stream:
+            for line in (line for block in line_blocks(stream, path) for line in block.records):
+                try:
+                    found.add(_deleted_decoder.decode(line).corpusid)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise InputError(f"{path}: a line names no corpusid ({error})") from error
+    return frozenset(found)
+
+
 def write_paper_map(tables: Sequence[Table], path: Path) -> None:
     """Merge the tables of all shards, sorted by corpusid; of rows with the same one the largest PMC id stands."""
     table = np.concatenate(tables, axis=1) if tables else np.empty((4, 0), np.int64)
     table = table[:, np.lexsort((table[3], table[2], -table[1], table[0]))]
+    write_array(np.ascontiguousarray(_first_of_each(table)), path)
+
+
+def write_array(array: Table, path: Path) -> None:
+    """Write an array as `.npy`, atomically."""
     with atomic_path(path) as partial, partial.open("wb") as file:
-        np.save(file, np.ascontiguousarray(_first_of_each(table)))
+        np.save(file, array)
 
 
 def write_pmc_ids(path: str, out: Path) -> None:

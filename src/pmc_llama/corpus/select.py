@@ -22,8 +22,15 @@ def license_key(license_name: str) -> str:
 class Selector:
     """The recipe's selection, with what other tables know of the papers of one source."""
 
-    def __init__(self, section: SelectSection, papers: PaperMap | None = None, pmc_ids: PmcIds | None = None) -> None:
+    def __init__(
+        self,
+        section: SelectSection,
+        papers: PaperMap | None = None,
+        pmc_ids: PmcIds | None = None,
+        deleted: frozenset[int] = frozenset(),
+    ) -> None:
         self._section = section
+        self._deleted = deleted
         self._papers = papers
         self._pmc_ids = pmc_ids
         self._licenses = None if section.licenses is None else {license_key(name) for name in section.licenses}
@@ -35,6 +42,8 @@ class Selector:
 
     def refuse_ids(self, corpusid: int | None, pmcid: int | None) -> str | None:
         """The reason to drop a paper with these ids, or None."""
+        if corpusid in self._deleted:
+            return "deleted"
         if pmcid is None and self._papers is not None:
             pmcid = self._papers.find(corpusid).pmcid
         return self._refuse_pmcid(pmcid)
@@ -46,6 +55,8 @@ class Selector:
 
     def refuse(self, paper: Paper) -> str | None:
         """Fill in what the joins know, then the reason to drop the paper, or None."""
+        if paper.corpusid in self._deleted:
+            return "deleted"
         self._complete(paper)
         reason = self._refuse_pmcid(paper.pmcid)
         return reason if reason is not None else next(self._reasons(paper), None)

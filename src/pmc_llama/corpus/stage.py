@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from pmc_llama.corpus.boilerplate import line_hashes
@@ -78,6 +79,10 @@ class Job(msgspec.Struct, frozen=True):
         """PMC ids by DOI and PMID for one source."""
         return Path(self.work) / f"pmc-ids-{source}.npz"
 
+    def deleted(self, source: int) -> Path:
+        """Corpus ids that diffs delete from one source."""
+        return Path(self.work) / f"deleted-{source}.npy"
+
     @property
     def probes(self) -> Path:
         """The evaluation questions, where there are any."""
@@ -94,6 +99,7 @@ class Context:
             section.select,
             PaperMap(job.paper_map(source)) if self.source.papers else None,
             PmcIds(job.pmc_ids(source)) if self.source.pmc_ids else None,
+            frozenset(np.load(job.deleted(source)).tolist()) if self.source.deleted else frozenset(),
         )
         self.cleaner = Cleaner(section.clean)
         self.contamination = load_probes(job.probes) if job.probes.exists() else None

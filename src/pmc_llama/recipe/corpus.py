@@ -30,6 +30,8 @@ class SourceSection(Section):
     """`papers` shards of the S2 Datasets API: PMC id, year and fields of study by corpusid."""
     pmc_ids: str | None = None
     """NCBI's `PMC-ids.csv.gz`: PMC id by DOI or PMID."""
+    deleted: list[str] = []
+    """Delete files of the S2 Datasets API's diffs: papers of theirs are dropped."""
     split_on: str | None = None
     """For `text`: a regular expression; a line that it matches whole starts a document (None: a file is one)."""
 

@@ -37,6 +37,7 @@ class _Content(msgspec.Struct):
 
 class _Row(msgspec.Struct):
     corpusid: int
+    updated: str | None = None
     externalids: _Ids | None = None
     content: _Content | None = None
 
@@ -81,6 +82,7 @@ class S2orcV1Reader:
             pmcid=parse_pmcid(ids.pubmedcentral),
             pmid=parse_number(ids.pubmed),
             doi=parse_doi(ids.doi),
+            version=_version(row.updated),
             license=content.source.oainfo.license if content.source and content.source.oainfo else None,
         )
         if options.quick is not None and (reason := options.quick(paper.corpusid, paper.pmcid)) is not None:
@@ -90,6 +92,11 @@ class S2orcV1Reader:
         paper.text = content.text
         _annotate(paper, content.annotations or {}, options)
         return paper
+
+
+def _version(updated: str | None) -> int:
+    """2023-01-01T12:00:59Z as 20230101120059, so that a larger number is newer."""
+    return parse_number("".join(filter(str.isdigit, (updated or "")[:19]))) or 0
 
 
 def _quick(refuse: Quick) -> Callable[[bytes, int, int], str | None]:

@@ -1,0 +1,1 @@
+"""Fetching the inputs: S2 Datasets API and PMC's open-data bucket."""

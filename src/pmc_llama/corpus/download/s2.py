@@ -1,0 +1,186 @@
+"""Shards of the S2 Datasets API: listed, fetched in parallel, counted; and the changes between releases."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pmc_llama.corpus.download.fetch import fetch, get
+from pmc_llama.corpus.readers.base import scan_lines
+from pmc_llama.corpus.storage import InputFile
+from pmc_llama.errors import InputError
+from pmc_llama.files import read_json, write_json
+from pmc_llama.progress import Progress
+
+API = "https://api.semanticscholar.org/datasets/v1"
+KEY_VARIABLE = "S2_API_KEY"
+LEAST_ROWS = {"s2orc": 5_000_000, "s2orc_v2": 5_000_000, "papers": 100_000_000}
+"""Fewer rows than this mean an incomplete release: there were some with 150,000 rows of s2orc."""
+
+
+class S2Api:
+    """The calls that are needed. The key is read from the environment variable S2_API_KEY."""
+
+    def __init__(self, address: str = API, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._address, self._sleep = address.rstrip("/"), sleep
+        key = os.environ.get(KEY_VARIABLE)
+        self._headers = {"x-api-key": key} if key else {}
+
+    def release(self, name: str = "latest") -> str:
+        """The id (a date) of a release."""
+        return str(self._call(f"release/{name}")["release_id"])
+
+    def files(self, release: str, dataset: str) -> dict[str, str]:
+        """Signed links by shard name; only the name stays the same between calls."""
+        return _by_name(self._call(f"release/{release}/dataset/{dataset}")["files"])
+
+    def diffs(self, start: str, end: str, dataset: str) -> list[dict[str, Any]]:
+        """The increments that lead from one release to another, in the order in which they apply."""
+        return list(self._call(f"diffs/{start}/to/{end}/{dataset}")["diffs"])
+
+    def _call(self, path: str) -> dict[str, Any]:
+        answer = get(f"{self._address}/{path}", self._headers, self._sleep)
+        try:
+            return dict(msgspec.json.decode(answer))
+        except (msgspec.DecodeError, TypeError) as error:
+            raise InputError(f"{self._address}/{path}: the answer is not what the API documents ({error})") from error
+
+
+def _by_name(links: list[str]) -> dict[str, str]:
+    return {urlsplit(link).path.rpartition("/")[2]: link for link in links}
+
+
+def download_dataset(
+    dataset: str,
+    out: Path,
+    *,
+    release: str = "latest",
+    api: S2Api | None = None,
+    connections: int = 4,
+    least_rows: int | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Fetch all shards of a data set into `out`; returns `manifest.json`'s value: release, and bytes and rows a shard.
+
+    Shards that are in the manifest are not fetched again. Raises InputError when a shard cannot be fetched or is no
+    whole gzip file, and when the release holds fewer rows than `least_rows` (None: what is known of the data set).
+    """
+    api = api or S2Api(sleep=sleep)
+    release = api.release(release)
+    links = _Links(lambda: api.files(release, dataset))
+    manifest = _Manifest(out / "manifest.json", {"dataset": dataset, "release": release})
+    _fetch_all(sorted(links.names), links, out, manifest, connections, sleep)
+    rows = sum(shard["rows"] for shard in manifest.value["files"].values())
+    least = LEAST_ROWS.get(dataset, 1) if least_rows is None else least_rows
+    if rows < least:
+        raise InputError(
+            f"release {release} holds {rows:,} rows of {dataset}, at least {least:,} were expected; "
+            "incomplete releases exist: take another one"
+        )
+    return manifest.value
+
+
+def download_diffs(
+    dataset: str,
+    out: Path,
+    *,
+    start: str,
+    end: str = "latest",
+    api: S2Api | None = None,
+    connections: int = 4,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Fetch the changes from release `start` to `end` into `out/<release>/{update,delete}`.
+
+    Give the update files to the recipe as more `paths` of the source (the newest row of a paper wins) and the delete
+    files as its `deleted`. Returns `manifest.json`'s value.
+    """
+    api = api or S2Api(sleep=sleep)
+    manifest = _Manifest(out / "manifest.json", {"dataset": dataset, "from": start, "to": end})
+    for number, increment in enumerate(api.diffs(start, end, dataset)):
+        folder = out / str(increment["to_release"])
+        for kind in ("update", "delete"):
+
+            def current(number: int = number, kind: str = kind) -> dict[str, str]:
+                return _by_name(api.diffs(start, end, dataset)[number][f"{kind}_files"])
+
+            links = _Links(current, _by_name(increment[f"{kind}_files"]))
+            _fetch_all(sorted(links.names), links, folder / kind, manifest, connections, sleep)
+    return manifest.value
+
+
+class _Links:
+    """Links by shard name, listed again when one was used already."""
+
+    def __init__(self, listing: Callable[[], dict[str, str]], first: dict[str, str] | None = None) -> None:
+        self._listing, self._lock = listing, threading.Lock()
+        self._fresh = dict(first if first is not None else listing())
+        self.names = list(self._fresh)
+
+    def take(self, name: str) -> str:
+        with self._lock:
+            if name not in self._fresh:
+                self._fresh = dict(self._listing())
+            if name not in self._fresh:
+                raise InputError(f"{name}: the shard is no longer listed")
+            return self._fresh.pop(name)
+
+
+class _Manifest:
+    """What was fetched, written after each file."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self.value: dict[str, Any] = about | {"files": {}}
+        if path.exists():
+            before = read_json(path)
+            if {key: before.get(key) for key in about} != about:
+                raise InputError(f"{path} is of {before.get('dataset')} {before.get('release')}: take another folder")
+            self.value = before
+
+    def holds(self, path: Path) -> bool:
+        entry = self.value["files"].get(self._name(path))
+        return entry is not None and path.exists() and path.stat().st_size == entry["bytes"]
+
+    def add(self, path: Path, rows: int) -> None:
+        with self._lock:
+            self.value["files"][self._name(path)] = {"bytes": path.stat().st_size, "rows": rows}
+            write_json(self._path, self.value)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._path.parent).as_posix()
+
+
+def _fetch_all(
+    names: list[str], links: _Links, out: Path, manifest: _Manifest, connections: int, sleep: Callable[[float], None]
+) -> None:
+    wanted = [name for name in names if not manifest.holds(out / name)]
+    lock = threading.Lock()
+    with Progress(f"download {out.name}", unit="MB") as progress, ThreadPoolExecutor(connections) as threads:
+
+        def count(size_bytes: int) -> None:
+            with lock:
+                progress.advance(size_bytes / 1e6)
+
+        def one(name: str) -> None:
+            fetch(lambda: links.take(name), out / name, on_bytes=count, sleep=sleep)
+            try:
+                manifest.add(out / name, count_rows(out / name))
+            except InputError:
+                (out / name).unlink()  # it is no whole file: the next call fetches it anew
+                raise
+
+        for _ in threads.map(one, wanted):
+            pass
+
+
+def count_rows(path: Path) -> int:
+    """Lines of a JSON lines file, which is read to its end. Raises InputError when it is broken."""
+    with InputFile(str(path), hashed=False).open() as stream:
+        return sum(start < end for _, start, end in scan_lines(stream, path.name))
