@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmc_llama.tokens.layout import Documents, Pieces
 from pmc_llama.tokens.permutation import Permutation
-from pmc_llama.tokens.windows import CHUNK
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ class BestFit:
         counts = np.bincount(last, minlength=seq_len)
         self._bins = best_fit(counts, seq_len)
         self._bin_ends = np.cumsum([0] + [b.count for b in self._bins])[1:]
-        self._bin_tokens = np.array([sum(b.lengths) for b in self._bins], np.int64)
         self._firsts = list(_first_documents(self._bins, counts))
         self.rows_per_epoch = self._whole + sum(b.count for b in self._bins)
         self._order = lru_cache(maxsize=2)(lambda epoch: Permutation(self.rows_per_epoch, "best_fit", seed, epoch))
@@ -57,16 +55,20 @@ class BestFit:
         return Pieces(row, column, self._documents.numbers[document], start - self._head, length)
 
     def seen(self, rows: int) -> int:
-        """Rows hold unequal numbers of tokens, so those of the first epoch are summed up, a block at a time."""
+        """Every row of the first epoch adds `seq_len` tokens but those that have room left, which are few."""
         if rows >= self.rows_per_epoch:
             return self.total_tokens
-        total = 0
-        for first in range(0, rows, CHUNK):
-            places = self._order(0)(np.arange(first, min(first + CHUNK, rows)))
-            shared = places[places >= self._whole] - self._whole
-            total += (len(places) - len(shared)) * self._seq_len
-            total += int(self._bin_tokens[np.searchsorted(self._bin_ends, shared, side="right")].sum())
-        return total
+        at, missing = self._short_rows
+        return rows * self._seq_len - int(missing[np.searchsorted(at, rows)])
+
+    @cached_property
+    def _short_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where rows with room left stand in the first epoch [S], rising, and their room summed up [S + 1]."""
+        room = np.repeat([self._seq_len - sum(b.lengths) for b in self._bins], [b.count for b in self._bins])
+        short = np.flatnonzero(room)
+        at = self._order(0).inverse(short + self._whole)
+        by_place = np.argsort(at)
+        return at[by_place], np.cumsum(np.concatenate([[0], room[short[by_place]]]))
 
     def _shared(self, places: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int, int]]:
         """(row, column, document, start, length) of the pieces in rows of last pieces."""

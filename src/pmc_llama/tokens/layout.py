@@ -1,7 +1,7 @@
 """What an order of the tokens must say: which piece of which document stands where in a row."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,28 +61,23 @@ def fill(
     """Read the tokens of all pieces into rows of `shape` [B, T]; what is left of a row is an unlabelled document."""
     rows, columns = shape
     ids = np.full(shape, pad_id, np.int64)  # [B, T]
-    labels = np.full(shape, IGNORE, np.int64)  # [B, T]
-    first = np.zeros(shape, np.int64)  # [B, T] column at which the document of a position starts
-    ends = np.zeros(rows, np.int64)
-    np.maximum.at(ends, pieces.row, pieces.column + pieces.length)
-    for row, column, document, start, length in zip(
-        *(array.tolist() for array in (pieces.row, pieces.column, pieces.document, pieces.start, pieces.length)),
-        strict=True,
-    ):
-        _copy(store[document], ids[row, column : column + length], start, bos_id, eos_id)
-        labels[row, column + 1 : column + length] = ids[row, column + 1 : column + length]
-        first[row, column] = column
-    padded = np.flatnonzero(ends < columns)
-    first[padded, ends[padded]] = ends[padded]
-    np.maximum.accumulate(first, axis=1, out=first)
-    return Rows(ids, np.arange(columns) - first, labels)
-
-
-def _copy(tokens: NDArray[Any], into: NDArray[np.int64], start: int, bos_id: int | None, eos_id: int | None) -> None:
-    end = start + len(into)
-    low, high = max(start, 0), min(end, len(tokens))
-    into[low - start : high - start] = tokens[low:high]
-    if start < 0 and bos_id is not None:
-        into[0] = bos_id
-    if end > len(tokens) and eos_id is not None:
-        into[-1] = eos_id
+    first = pieces.row * columns + pieces.column  # [P] place in the flat block
+    end = pieces.start + pieces.length
+    sizes = store.lengths[pieces.document]
+    low, high = np.maximum(pieces.start, 0), np.minimum(end, sizes)
+    flat = ids.reshape(-1)
+    store.read_into(flat, first + low - pieces.start, pieces.document, low, high)
+    if bos_id is not None:
+        flat[first[pieces.start < 0]] = bos_id
+    if eos_id is not None:
+        flat[(first + pieces.length - 1)[end > sizes]] = eos_id
+    filled = np.bincount(pieces.row, pieces.length, rows).astype(np.int64)  # [B]
+    labels = ids.copy()  # [B, T]
+    labels.reshape(-1)[first] = IGNORE
+    short = np.flatnonzero(filled < columns)
+    for row, width in zip(short.tolist(), filled[short].tolist(), strict=True):
+        labels[row, width:] = IGNORE
+    starts = np.sort(np.concatenate([first, short * columns + filled[short]]))  # of documents and of padding
+    lengths = np.diff(starts, append=rows * columns)
+    position_ids = np.arange(rows * columns) - np.repeat(starts, lengths)
+    return Rows(ids, position_ids.reshape(shape), labels)

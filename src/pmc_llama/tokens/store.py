@@ -63,10 +63,25 @@ class TokenStore:
         """Tokens of all documents."""
         return int(self.info["tokens"])
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each document."""
         return np.diff(self.offsets).astype(np.int64)
+
+    def read_into(
+        self,
+        into: NDArray[np.int64],
+        places: NDArray[np.int64],
+        documents: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+    ) -> None:
+        """Copy tokens [start, end) of each document to `into`, from `place` on."""
+        shards = np.searchsorted(self._first_document, documents, side="right") - 1
+        before = self.offsets[documents].astype(np.int64) - self._first_token[shards]
+        spans = (shards, places, places + ends - starts, before + starts, before + ends)
+        for shard, first, last, start, end in zip(*(array.tolist() for array in spans), strict=True):
+            into[first:last] = self._shards[shard][start:end]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -111,7 +126,8 @@ class TokenStore:
             raise StoreError(
                 f"token store {self.path}: {file} {found}, store.json says {count * dtype.itemsize:,} bytes"
             )
-        return np.memmap(path, dtype, "r") if count else np.empty(0, dtype)
+        # a plain view of the map: slicing an np.memmap itself is slow
+        return np.memmap(path, dtype, "r").view(np.ndarray) if count else np.empty(0, dtype)
 
     def _check_offsets(self) -> None:
         lengths_fit = self.offsets[0] == 0 and self.offsets[-1] == self.n_tokens == self._first_token[-1]

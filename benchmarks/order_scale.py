@@ -1,0 +1,158 @@
+"""The order of the batches at true scale: 4.9 million papers, 75 billion tokens, in a store of sparse token files.
+
+    python benchmarks/order_scale.py [--documents 4900000] [--tokens 75e9]
+
+The store has true offsets of drawn lengths and sparse token files, so all is as in a real run but the disk. Each order
+is opened in a process of its own. Prints a table and writes benchmarks/results/order_scale.json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pmc_llama.environment import describe_environment
+from pmc_llama.files import write_json
+from pmc_llama.recipe.tokens import OrderSection
+from pmc_llama.tokens.order import StoreBatches, batches, coverage_curve
+from pmc_llama.tokens.shards import FORMAT
+from pmc_llama.tokens.store import TokenStore
+
+SHARD_TOKENS = 10**9
+ORDERS = {
+    "packed": (OrderSection(), 512),
+    "packed, 2048 tokens a row": (OrderSection(), 2048),
+    "packed by best fit": (OrderSection(packing="best_fit"), 512),
+    "sweep": (OrderSection(kind="sweep"), 512),
+    "windows": (OrderSection(kind="windows"), 512),
+}
+EPOCHS = 5
+
+
+def make_store(folder: Path, documents: int, tokens: float) -> None:
+    """Lengths are log-normal with the spread of full papers (sigma 0.6), scaled to the wanted total."""
+    draw = np.random.default_rng(0)
+    lengths = draw.lognormal(0, 0.6, documents)
+    lengths = np.maximum(lengths * (tokens / lengths.sum()), 1).astype(np.int64)
+    shards, first = [], 0
+    ends = np.cumsum(lengths)
+    while first < documents:
+        before = int(ends[first - 1]) if first else 0
+        last = min(int(np.searchsorted(ends, before + SHARD_TOKENS)) + 1, documents)
+        size = int(ends[last - 1]) - before
+        name = f"shard-{len(shards):05d}.bin"
+        with (folder / name).open("wb") as file:
+            file.truncate(2 * size)
+        shards.append({"file": name, "documents": last - first, "tokens": size, "sha256": ""})
+        first = last
+    np.concatenate([[0], ends]).astype("<u8").tofile(folder / "offsets.bin")
+    heldout = draw.random(documents) < 0.002
+    ids = pa.array([f"pmc:{number}" for number in range(documents)])
+    pq.write_table(pa.table({"paper_id": ids, "heldout": heldout}), folder / "documents.parquet", compression="zstd")
+    info = {"format": FORMAT, "tokenizer_sha256": "", "corpora": [""], "vocab_size": 32_000, "dtype": "uint16"}
+    write_json(folder / "store.json", info | {"documents": documents, "tokens": int(ends[-1]), "shards": shards})
+
+
+def measure(folder: Path, name: str, results: Any) -> None:
+    """Open the store and build the order, then read batches at random places; all in this process."""
+    section, seq_len = ORDERS[name]
+    started, before = time.perf_counter(), _peak_mib()
+    run = _open(folder, section, seq_len)
+    run.rows(0)
+    built_s = time.perf_counter() - started
+    steps = np.random.default_rng(1).integers(0, run.steps, 3000).tolist()
+    times_ms = []
+    for step in steps:
+        began = time.perf_counter()
+        run.rows(step)
+        times_ms.append((time.perf_counter() - began) * 1e3)
+    peak = _peak_mib()
+    began = time.perf_counter()
+    curve = coverage_curve(run, points=EPOCHS)
+    results.put(
+        {
+            "order": name,
+            "build_s": built_s,
+            "peak_mib": peak,
+            "of_which_interpreter_mib": before,
+            "batch_p50_ms": float(np.percentile(times_ms, 50)),
+            "batch_p99_ms": float(np.percentile(times_ms, 99)),
+            "tokens_a_batch": 128 * seq_len,
+            "steps": run.steps,
+            "coverage_1_epoch": run.coverage(-(-run.rows_per_epoch // 128)),
+            "coverage_5_epochs": run.coverage(run.steps),
+            "coverage_s": time.perf_counter() - began,
+            "curve": curve,
+        }
+    )
+
+
+def new_windows(folder: Path, results: Any) -> None:
+    """How many papers of at least 5 x 512 tokens have shown 5 x 512 distinct ones after 5 epochs of `sweep`."""
+    store = TokenStore.open(folder)
+    run = _open(folder, OrderSection(kind="sweep"), 512)
+    starts = np.zeros((EPOCHS, len(store)), np.int64)
+    for epoch in range(EPOCHS):
+        for first in range(0, run.rows_per_epoch, 1 << 18):
+            rows = np.arange(first, min(first + (1 << 18), run.rows_per_epoch))
+            pieces = run._layout.pieces(epoch, rows)
+            starts[epoch, pieces.document] = pieces.start
+    lengths = store.lengths
+    long = store.documents("train")
+    long = long[lengths[long] >= EPOCHS * 512]
+    apart = (np.diff(np.sort(starts[:, long], axis=0), axis=0) >= 512).all(axis=0)
+    inside = (starts[:, long] + 512 <= lengths[long]).all(axis=0)
+    results.put({"papers_long_enough": len(long), "with_2560_distinct_tokens": int((apart & inside).sum())})
+
+
+def _open(folder: Path, section: OrderSection, seq_len: int) -> StoreBatches:
+    store = TokenStore.open(folder)
+    shape = {"seq_len": seq_len, "global_batch": 128, "epochs": EPOCHS, "seed": 0, "bos_id": 1, "eos_id": 2}
+    return batches(store, section, split="train", **shape)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _in_own_process(function: Any, *arguments: Any) -> Any:
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    process = context.Process(target=function, args=(*arguments, results))
+    process.start()
+    value = results.get()
+    process.join()
+    return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, default=4_900_000)
+    parser.add_argument("--tokens", type=float, default=75e9)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_store(folder, options.documents, options.tokens)
+        rows = [_in_own_process(measure, folder, order) for order in ORDERS]
+        sweep = _in_own_process(new_windows, folder)
+    columns = ["build_s", "peak_mib", "batch_p50_ms", "batch_p99_ms", "coverage_1_epoch", "coverage_5_epochs"]
+    print(f"{'order':28}" + "".join(f"{column:>19}" for column in columns))
+    for row in rows:
+        print(f"{row['order']:28}" + "".join(f"{row[column]:19.4f}" for column in columns))
+    print(json.dumps(sweep))
+    environment = describe_environment()
+    report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows, "sweep": sweep}
+    report["size"] = {"documents": options.documents, "tokens": options.tokens}
+    write_json(Path(__file__).parent / "results" / "order_scale.json", report)
+
+
+if __name__ == "__main__":
+    main()
