@@ -167,7 +167,7 @@ def test_prints_without_controls(page: Chromium) -> None:
     page.call("Emulation.setEmulatedMedia", media="print")
     try:
         hidden = "getComputedStyle(document.querySelector('{}')).display === 'none'"
-        assert all(page.run(hidden.format(selector)) for selector in ("nav", "#filters", "#more"))
+        assert all(page.run(hidden.format(selector)) for selector in ("nav", "#questions", "details.data"))
         assert page.run("document.querySelector('#verdict').checkVisibility()")
     finally:
         page.call("Emulation.setEmulatedMedia", media="")

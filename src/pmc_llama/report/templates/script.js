@@ -59,6 +59,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const option = (value, label) => Object.assign(document.createElement("option"), { value, textContent: label });
   form.task.append(option("", "all"), ...tasks.map((name, i) => option(i, name)));
   form.run.append(...runs.map(([regime, seed], i) => option(i, `${regime}, seed ${seed}`)));
+  form.run.selectedIndex = Math.max(0, runs.findIndex(([regime]) => regime === form.dataset.regime));
 
   const right = (question, answer) => answer && answer[0] === question.g;
   const matches = (question) => {
@@ -107,7 +108,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const card = (question) => {
     const [base, adapted] = question.a[form.run.value];
     const marks = element("span", "marks", mark("base", question, base), " · ", mark("adapted", question, adapted));
-    const stem = question.p.split("\n").find((line) => /^question:/i.test(line)) ?? question.p;
+    const stem = question.p.match(/^question:\s*(.+)$/im)?.[1] ?? question.p;
     const details = element("details", "question", element("summary", "", marks, element("span", "stem", stem)));
     details.addEventListener("toggle", () => {
       if (details.open && details.children.length === 1) details.append(body(question, base, adapted));
