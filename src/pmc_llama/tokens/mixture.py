@@ -18,7 +18,7 @@ class Mixture:
     """Global batches made of rows of several sources: a `BatchSource`.
 
     After any number of rows, the first sources in `ratios` together have had their exact share, rounded down to a row.
-    So each global batch holds its shares to less than two rows, and any number of batches in which the shares are whole rows
+    So a global batch holds its shares to less than two rows, and any number of batches in which they are whole rows
     holds them exactly.
     """
 
