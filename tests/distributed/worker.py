@@ -44,9 +44,9 @@ class Signalled(Source):
         return super().rows(step, rank, world)
 
 
-def gradients(out: Path, micro_batch: int = 1, global_batch: int = 8) -> None:
+def gradients(out: Path, micro_batch: int = 1, shard: int | None = None) -> None:
     """Gradients of one global batch with ragged labels."""
-    with join_world() as world:
+    with join_world(shard) as world:
         net = build_model(
             ModelOrigin(config=CONFIG),
             tokenizer=tokenizer(),
@@ -56,13 +56,18 @@ def gradients(out: Path, micro_batch: int = 1, global_batch: int = 8) -> None:
             seed=0,
         )
         attach_loss(net)
-        rows = Source(global_batch=global_batch).rows(1, world.rank, world.size)
+        rows = Source().rows(1, world.rank, world.size)
         batch = micro_batches(rows, micro_batch, world.device)
         totals = agree(world, rows, batch, stop=False, written=True)
         loss = forward_backward(net, batch, totals, world)
         found = {name: whole(value.grad) for name, value in net.named_parameters()} | {"loss": loss}
         if world.is_first:
-            save_file(found, out / f"gradients-{world.size}-{micro_batch}-{global_batch}.safetensors")
+            save_file(found, out / f"gradients-{world.size}-{micro_batch}-{shard or world.size}.safetensors")
+
+
+def replicas(out: Path) -> None:
+    """The same of a model that is sharded over pairs of processes, with a replica in each pair."""
+    gradients(out, shard=2)
 
 
 def whole(value: torch.Tensor | None) -> torch.Tensor:
@@ -136,7 +141,7 @@ def long(out: Path) -> None:
         (out / f"stopped-{os.environ['RANK']}").write_text(str(reason))
 
 
-JOBS = {job.__name__: job for job in (gradients, stops, part, rest, lora, few_rows, long)}
+JOBS = {job.__name__: job for job in (gradients, replicas, stops, part, rest, lora, few_rows, long)}
 
 
 def fork(out: Path, processes: int, jobs: list[str]) -> None:

@@ -34,19 +34,28 @@ def gpu_by_cuda_name(name: str) -> Gpu | None:
     return found[0] if len(found) == 1 else None
 
 
+def gpu_peak(device: Any) -> float | None:
+    """Dense bf16 FLOP/s of a torch device, if it is a GPU that is known."""
+    import torch
+
+    gpu = gpu_by_cuda_name(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    return None if gpu is None else gpu.flops
+
+
 def matrix_parameters(config: Any) -> int:
     """Parameters that take part in matrix products: all but norms and the embedding's look-up, tied or not."""
-    d, kv = config.hidden_size, config.num_key_value_heads * _head_width(config)
-    q = config.num_attention_heads * _head_width(config)
+    d: int = config.hidden_size
+    kv: int = config.num_key_value_heads * _head_width(config)
+    q: int = config.num_attention_heads * _head_width(config)
     block = d * q + 2 * d * kv + q * d + 3 * d * config.intermediate_size
     return int(config.num_hidden_layers * block + config.vocab_size * d)
 
 
 def all_parameters(config: Any) -> int:
     """Parameters of the whole model."""
-    d = config.hidden_size
-    norms = (2 * config.num_hidden_layers + 1) * d
-    embedding = 0 if config.tie_word_embeddings else config.vocab_size * d
+    d = int(config.hidden_size)
+    norms = (2 * int(config.num_hidden_layers) + 1) * d
+    embedding = 0 if config.tie_word_embeddings else int(config.vocab_size) * d
     return matrix_parameters(config) + norms + embedding
 
 

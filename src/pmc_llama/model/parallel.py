@@ -59,7 +59,7 @@ def parallelize(
     options: dict[str, Any] = {
         "mesh": mesh,
         "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32),
-        "reshard_after_forward": mesh.size() > 1,
+        "reshard_after_forward": mesh.size(mesh.ndim - 1) > 1,
     }
     if not lm.config.tie_word_embeddings:  # tied weights must stay in one group: the root
         fully_shard(lm.get_input_embeddings(), **options)

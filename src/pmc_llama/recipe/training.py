@@ -26,7 +26,9 @@ class OptimSection(Section):
 class TrainSection(OptimSection):
     """One training run, whatever it trains."""
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"save_every", "keep_last", "log_every"})
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {"save_every", "keep_last", "keep_every", "log_every", "trackers", "time_limit_s", "shard_processes"}
+    )
 
     seq_len: int = Field(default=2048, ge=8)
     global_batch: int = Field(default=128, ge=1)
@@ -42,9 +44,19 @@ class TrainSection(OptimSection):
     save_every: int | None = Field(default=None, ge=1)
     """Steps between checkpoints, with one at the end (None: only when stopped, and not kept after the run)."""
     keep_last: int = Field(default=2, ge=1)
+    keep_every: int | None = Field(default=None, ge=1)
+    """Checkpoints of steps that are multiples of this are never deleted."""
     eval_every: int | None = Field(default=None, ge=1)
     """Steps between measurements of held-out loss (None: at the first and the last step)."""
     log_every: int = Field(default=10, ge=1)
+    trackers: list[Literal["wandb", "trackio"]] = []
+    """Services that get the metrics too (each needs its package), besides metrics.jsonl and TensorBoard files."""
+    time_limit_s: float | None = Field(default=None, gt=0)
+    """Stop after so long, as on a signal: save, and let the same command go on (for batch systems)."""
+    skip_spikes: float | None = Field(default=None, gt=0)
+    """Leave out the update of a step whose loss is so many standard deviations above the mean of the last 128."""
+    shard_processes: int | None = Field(default=None, ge=1)
+    """Processes that a copy of the model is sharded over (None: all); as many as a node has GPUs spares slow links."""
 
 
 class PretrainSection(TrainSection):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load as load_shards
@@ -26,10 +26,19 @@ class Checkpoints:
     """
 
     def __init__(
-        self, root: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any], keep_last: int
+        self,
+        root: Path,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        extra: dict[str, Tensor],
+        identity: dict[str, Any],
+        *,
+        keep_last: int,
+        keep_every: int | None = None,
     ) -> None:
-        self.root, self.model, self.optimizer, self.identity = root, model, optimizer, identity
-        self.keep_last = keep_last
+        """`extra` are tensors that a run remembers besides; `resume` fills them in place."""
+        self.root, self.model, self.optimizer, self.extra, self.identity = root, model, optimizer, extra, identity
+        self.keep_last, self.keep_every = keep_last, keep_every
         frozen = any(not parameter.requires_grad for parameter in model.parameters())
         self._options = StateDictOptions(ignore_frozen_params=frozen, strict=not frozen)
         self._pending: tuple[Path, Future[Any]] | None = None
@@ -62,8 +71,9 @@ class Checkpoints:
         if world.is_first:
             write_json(path / MARKER, self.identity)
             for old in whole_checkpoints(self.root)[: -self.keep_last]:
-                (old / MARKER).unlink()
-                shutil.rmtree(old)
+                if self.keep_every is None or step_of(old) % self.keep_every:
+                    (old / MARKER).unlink()
+                    shutil.rmtree(old)
 
     def finish(self, world: World) -> None:
         """Wait until the pending checkpoint is whole."""
@@ -103,16 +113,27 @@ class Checkpoints:
             optim_state_dict=state["optimizer"],
             options=self._options,
         )
-        return int(path.name.removeprefix("step-"))
+        for name, value in state["extra"].items():
+            self.extra[name].copy_(value)
+        return step_of(path)
 
     def _state(self) -> dict[str, Any]:
         model, optimizer = get_state_dict(self.model, self.optimizer, options=self._options)
-        return {"model": model, "optimizer": optimizer}
+        return {
+            "model": model,
+            "optimizer": optimizer,
+            "extra": {name: value.clone() for name, value in self.extra.items()},
+        }
 
 
 def folder_of(root: Path, step: int) -> Path:
     """The folder of the checkpoint of `step`."""
     return root / f"step-{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint's folder."""
+    return int(path.name.removeprefix("step-"))
 
 
 def whole_checkpoints(root: Path) -> list[Path]:

@@ -10,18 +10,7 @@ from pmc_llama.files import read_json, sha256_bytes, sha256_json
 from pmc_llama.model.load import ModelOrigin, local_folder
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
-WITHOUT_EFFECT = {
-    "micro_batch",
-    "activation_checkpointing",
-    "compile",
-    "save_every",
-    "keep_last",
-    "eval_every",
-    "log_every",
-    "precision",
-    "epochs",
-    "max_steps",
-}
+MAY_CHANGE = {"micro_batch", "activation_checkpointing", "compile", "eval_every", "precision", "epochs", "max_steps"}
 """Settings that may change when a run goes on (the last three count by what follows from them)."""
 TAIL_BYTES = 2**20
 
@@ -37,7 +26,8 @@ def identity_of(
     dtype: torch.dtype,
 ) -> dict[str, Any]:
     """JSON-able values; a checkpoint or summary with others is of another run."""
-    settings = options.model_dump(mode="json", include=set(TrainSection.model_fields) - WITHOUT_EFFECT)
+    known = TrainSection.model_fields.keys() - MAY_CHANGE
+    settings = {key: value for key, value in options.settings().items() if key in known}
     return {
         "model": sha256_json(model.config) if model.path is None else _fingerprint(local_folder(model.path)),
         "data": data,

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pmc_llama.errors import Stopped, TrainingError
 from pmc_llama.files import write_json
+from pmc_llama.model.hardware import flops_per_token, gpu_peak
 from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.model.precision import compute_dtype
 from pmc_llama.model.save import export_hf
@@ -24,9 +25,10 @@ from pmc_llama.train.checkpoint import Checkpoints
 from pmc_llama.train.heldout import measure
 from pmc_llama.train.identity import finished_summary, identity_of
 from pmc_llama.train.loss import loss_sum
-from pmc_llama.train.metrics import Metrics
+from pmc_llama.train.memory import dry_run
+from pmc_llama.train.metrics import Metrics, Speed
 from pmc_llama.train.microbatch import MicroBatch, empty_micro_batch, micro_batches
-from pmc_llama.train.optim import build_optimizer, clip_gradients, guarded_update, learning_rate
+from pmc_llama.train.optim import Guard, build_optimizer, clip_gradients, guarded_update, learning_rate
 from pmc_llama.train.signals import StopFlag
 from pmc_llama.train.world import World, join_world
 
@@ -65,7 +67,7 @@ def train(
     Raises Stopped after a signal (the checkpoint is there), CheckpointError if `out` belongs to another run,
     TrainingError if a loss is not finite, InputError or RecipeError for a model that cannot be used.
     """
-    with join_world() as world, StopFlag() as stop:
+    with join_world(options.shard_processes) as world, StopFlag(options.time_limit_s) as stop:
         dtype = compute_dtype(options.precision, world.device)
         steps = min(batches.steps, options.max_steps or batches.steps)
         identity = identity_of(model, batches.fingerprint, options, lora, seed=seed, steps=steps, dtype=dtype)
@@ -86,12 +88,37 @@ def train(
         )
         attach_loss(net)
         optimizer = build_optimizer(net, options)
-        checkpoints = Checkpoints(out / "checkpoints", net, optimizer, identity, options.keep_last)
+        guard = Guard(world.device, options.skip_spikes)
+        checkpoints = Checkpoints(
+            out / "checkpoints",
+            net,
+            optimizer,
+            {"losses": guard.losses},
+            identity,
+            keep_last=options.keep_last,
+            keep_every=options.keep_every,
+        )
         start = checkpoints.resume()
-        with Metrics(out, label, start, steps, writes=world.is_first) as metrics:
+        if world.device.type == "cuda":
+            dry_run(net, options, world)
+        work = flops_per_token(net.config, options.seq_len, frozen_base=lora is not None)
+        speed = Speed(work, gpu_peak(world.device), world.size)
+        with Metrics(out, label, start, steps, speed, options.trackers, identity, writes=world.is_first) as metrics:
             try:
                 _run_steps(
-                    net, optimizer, batches, heldout, options, seed, start, steps, metrics, checkpoints, stop, world
+                    net,
+                    optimizer,
+                    guard,
+                    batches,
+                    heldout,
+                    options,
+                    seed,
+                    start,
+                    steps,
+                    metrics,
+                    checkpoints,
+                    stop,
+                    world,
                 )
             except TrainingError:  # raised by all processes alike
                 checkpoints.finish(world)
@@ -109,6 +136,7 @@ def train(
 def _run_steps(
     net: Any,
     optimizer: torch.optim.AdamW,
+    guard: Guard,
     batches: BatchSource,
     heldout: Mapping[str, BatchSource],
     options: TrainSection,
@@ -133,8 +161,9 @@ def _run_steps(
         loss = forward_backward(net, batch, totals, world)
         norm = clip_gradients(net, options.clip)
         lr = learning_rate(step, steps, options)
-        guarded_update(optimizer, lr, bad=~torch.isfinite(loss + norm))
-        metrics.add(step, lr, totals, batches.coverage(step), torch.stack([loss, norm]))
+        bad = guard.judge(step, loss, norm)
+        guarded_update(optimizer, lr, bad)
+        metrics.add(step, lr, totals, batches.coverage(step), torch.stack([loss, norm, bad]))
         if _due(step, options.log_every, steps):
             metrics.flush()
         if _due(step, options.eval_every, steps):
@@ -160,7 +189,7 @@ def forward_backward(net: Any, batch: list[MicroBatch], totals: Totals, world: W
     total = torch.zeros((), device=world.device)
     for number in range(totals.micro_batches):
         part = batch[number] if number < len(batch) else empty_micro_batch(world.device)
-        net.set_requires_gradient_sync(number == totals.micro_batches - 1)
+        net.set_requires_all_reduce(number == totals.micro_batches - 1)  # between replicas, once
         loss = net.loss_sum(part)
         (loss * (world.size / totals.loss_tokens)).backward()
         total += loss.detach()

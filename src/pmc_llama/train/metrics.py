@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +16,24 @@ from pmc_llama.errors import TrainingError
 from pmc_llama.files import write_bytes
 from pmc_llama.progress import Progress
 from pmc_llama.train.agreement import Totals
+from pmc_llama.train.boards import open_boards
+from pmc_llama.train.memory import peak_memory
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a token costs, and what the hardware could do."""
+
+    flops_per_token: float
+    peak_flops: float | None
+    """Of one process's device; None if it is not known."""
+    processes: int
+
+    def mfu(self, tokens_per_second: float) -> float | None:
+        """Model FLOPs utilisation; the formula is `hardware.FLOPS_FORMULA`. None on devices whose peak is not known."""
+        if self.peak_flops is None:
+            return None
+        return tokens_per_second * self.flops_per_token / (self.peak_flops * self.processes)
 
 
 class Metrics:
@@ -22,7 +42,18 @@ class Metrics:
     All processes collect, so that all take the same decisions; only the one with `writes` writes and shows.
     """
 
-    def __init__(self, folder: Path, label: str, resumed_at: int, steps: int, *, writes: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        label: str,
+        resumed_at: int,
+        steps: int,
+        speed: Speed,
+        trackers: Sequence[str],
+        identity: dict[str, Any],
+        *,
+        writes: bool,
+    ) -> None:
         """Continue what is in `folder`, without steps after `resumed_at`: they are going to be done again."""
         self.loss = math.nan
         self.heldout: dict[str, dict[str, float]] = {}
@@ -31,12 +62,13 @@ class Metrics:
         self._pending: list[dict[str, Any]] = []
         self._values: list[Tensor] = []
         self._seconds = 0.0
-        self._board: Any = None
+        self._speed = speed
+        self._boards: list[Callable[[dict[str, float], int], None]] = []
         self._progress: Progress | None = None
         if writes:
             kept = [line for line in read_metrics(self._path) if line["step"] <= resumed_at and resumed_at]
             write_bytes(self._path, b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
-            self._board = _tensorboard(folder / "tensorboard", resumed_at)
+            self._boards = open_boards(folder, label, resumed_at, trackers, identity)
             self._progress = Progress(label, steps, "steps", resumed_at)
         self._since_s = time.perf_counter()
 
@@ -51,7 +83,7 @@ class Metrics:
         return self.tokens / self._seconds if self._seconds else 0.0
 
     def add(self, step: int, lr: float, totals: Totals, coverage: float | None, values: Tensor) -> None:
-        """Remember one step; `values` holds its loss and gradient norm [2] on the device."""
+        """Remember one step; `values` [3] on the device: loss, gradient norm, whether skipped."""
         line = {"step": step, "lr": lr, "tokens": totals.positions, "loss_tokens": totals.loss_tokens}
         self._pending.append(line if coverage is None else line | {"coverage": coverage})
         self._values.append(values)
@@ -66,10 +98,16 @@ class Metrics:
         now_s = time.perf_counter()
         seconds = now_s - self._since_s
         tokens = sum(line["tokens"] for line in self._pending)
+        common = {
+            "seconds": seconds / len(values),
+            "tokens_per_second": tokens / seconds,
+            "memory_bytes": peak_memory(),
+        }
+        mfu = self._speed.mfu(tokens / seconds)
+        common |= {} if mfu is None else {"mfu": mfu}
         lines = [
-            line
-            | {"loss": loss, "grad_norm": norm, "seconds": seconds / len(values), "tokens_per_second": tokens / seconds}
-            for line, (loss, norm) in zip(self._pending, values, strict=True)
+            line | {"loss": loss, "grad_norm": norm} | common | ({"skipped": True} if bad else {})
+            for line, (loss, norm, bad) in zip(self._pending, values, strict=True)
         ]
         self.loss, self.tokens, self._seconds = lines[-1]["loss"], self.tokens + tokens, self._seconds + seconds
         self._pending, self._values, self._since_s = [], [], now_s
@@ -95,24 +133,25 @@ class Metrics:
     ) -> None:
         if self._progress is not None:
             self._progress.__exit__(kind, error, trace)
-        if self._board is not None:
-            self._board.close()
+        self._boards.clear()
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         if self._progress is None:
             return
         with self._path.open("ab") as file:
             file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-        if self._board is not None:
-            for line in lines:
-                for name, value in _scalars(line):
-                    self._board.add_scalar(name, value, line["step"])
+        for line in lines:
+            for board in self._boards:
+                board(dict(_scalars(line)), line["step"])
 
     def _show(self, line: dict[str, Any]) -> None:
         if self._progress is None:
             return
         parts = [f"loss {line['loss']:.4f}", f"lr {line['lr']:.2e}", f"norm {line['grad_norm']:.2f}"]
         parts.append(f"{line['tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"{line['memory_bytes'] / 2**30:.1f} GiB")
+        if "mfu" in line:
+            parts.append(f"MFU {line['mfu']:.1%}")
         if "coverage" in line:
             parts.append(f"coverage {line['coverage']:.1%}")
         self._progress.detail = " · ".join(parts)
@@ -139,11 +178,3 @@ def _scalars(line: dict[str, Any]) -> list[tuple[str, float]]:
             for key in ("loss", "perplexity")
         ]
     return [(f"train/{key}", value) for key, value in line.items() if key != "step"]
-
-
-def _tensorboard(folder: Path, resumed_at: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:  # TensorBoard is an optional extra
-        return None
-    return SummaryWriter(str(folder), purge_step=resumed_at + 1 if resumed_at else None)

@@ -8,6 +8,7 @@ from torch.distributed.tensor import DTensor
 
 from pmc_llama.recipe.training import OptimSection
 
+SPIKE_WINDOW = 128
 WSD_DECAY_SHARE = 0.1
 """Share of all steps over which `wsd` (warm-up, stable, decay) falls at the end."""
 
@@ -45,6 +46,24 @@ def clip_gradients(model: nn.Module, limit: float) -> Tensor:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     norm = nn.utils.clip_grad_norm_(trained, limit)
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+class Guard:
+    """Decides on the device, without waiting for it, which updates must not be applied."""
+
+    def __init__(self, device: torch.device, spike_deviations: float | None = None) -> None:
+        self.losses = torch.full((SPIKE_WINDOW,), math.nan, device=device)
+        """The last losses, as a ring; part of every checkpoint."""
+        self._deviations = spike_deviations
+
+    def judge(self, step: int, loss: Tensor, norm: Tensor) -> Tensor:
+        """Whether (a bool on the device) the step is not finite, or its loss far above the last `SPIKE_WINDOW` ones."""
+        bad = ~torch.isfinite(loss + norm)
+        if self._deviations is not None:
+            limit = self.losses.mean() + self._deviations * self.losses.std()  # NaN, so never above, until it is full
+            bad |= loss > limit
+            self.losses[step % SPIKE_WINDOW] = loss
+        return bad
 
 
 def guarded_update(optimizer: torch.optim.AdamW, lr: float, bad: Tensor) -> None:

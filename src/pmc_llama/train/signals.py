@@ -1,7 +1,9 @@
 """Stopping a run from outside, so that it can go on later."""
 
+import math
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -9,13 +11,16 @@ CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopFlag:
-    """Remembers that a signal asked to stop; the loop looks at it between steps. A second SIGINT interrupts at once.
+    """Remembers that a signal or the time limit asks to stop, for the loop to see between steps.
+
+    A second SIGINT interrupts at once.
 
     Handlers can be installed by the main thread only; elsewhere nothing is caught. They are restored at the end.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, time_limit_s: float | None = None) -> None:
+        self._signalled = False
+        self._deadline_s = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -23,8 +28,13 @@ class StopFlag:
             self._before = {number: signal.signal(number, self._remember) for number in CAUGHT}
         return self
 
+    @property
+    def asked(self) -> bool:
+        """Whether to stop after the present step."""
+        return self._signalled or time.monotonic() > self._deadline_s
+
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self.asked = True
+        self._signalled = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

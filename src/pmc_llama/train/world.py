@@ -11,6 +11,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from pmc_llama.errors import RecipeError
+
 
 @dataclass(frozen=True)
 class World:
@@ -52,8 +54,10 @@ class World:
 
 
 @contextmanager
-def join_world() -> Iterator[World]:
+def join_world(shard_processes: int | None = None) -> Iterator[World]:
     """Join the processes started by torchrun, or make a world of one.
+
+    A model is sharded over `shard_processes` of them, and copied as often as there are such groups (None: one group).
 
     A world of one needs no port, so any number of runs may go on beside each other, and it is left again at the end.
     torchrun's world is joined once and kept until the process ends, as it cannot be joined a second time.
@@ -69,7 +73,7 @@ def join_world() -> Iterator[World]:
             alone = True
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     try:
-        yield _describe_world()
+        yield _describe_world(shard_processes)
     finally:
         if alone:
             dist.destroy_process_group()
@@ -80,7 +84,7 @@ def _choose_gpu() -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def _describe_world() -> World:
+def _describe_world(shard_processes: int | None) -> World:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
     size = dist.get_world_size()
@@ -88,7 +92,15 @@ def _describe_world() -> World:
         rank=dist.get_rank(),
         size=size,
         device=device,
-        mesh=init_device_mesh(kind, (size,)),
+        mesh=_mesh(kind, size, shard_processes or size),
         control=dist.new_group(backend="gloo"),
         saving=dist.new_group(backend="gloo"),
     )
+
+
+def _mesh(kind: str, size: int, sharded: int) -> DeviceMesh:
+    if size % sharded:
+        raise RecipeError(f"shard_processes: {size} processes cannot be divided into groups of {sharded}")
+    if sharded == size:
+        return init_device_mesh(kind, (size,))
+    return init_device_mesh(kind, (size // sharded, sharded), mesh_dim_names=("replicate", "shard"))

@@ -1,0 +1,116 @@
+"""What surrounds the steps: spikes left out, time limits, trackers, memory, utilisation."""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from pmc_llama.errors import RecipeError, Stopped, TrainingError
+from pmc_llama.model.hardware import GPUS, all_parameters, flops_per_token, gpu_by_cuda_name, lora_parameters
+from pmc_llama.model.load import ModelOrigin, build_model
+from pmc_llama.train import optim
+from pmc_llama.train.batches import Rows
+from pmc_llama.train.loop import attach_loss
+from pmc_llama.train.memory import dry_run
+from pmc_llama.train.metrics import Speed, read_metrics
+from pmc_llama.train.world import join_world
+from train.tiny import CONFIG, Source, options, run, tokenizer
+
+
+class Spiky(Source):
+    """Random labels, of other texts, at one step."""
+
+    def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
+        rows = super().rows(step, rank, world)
+        return Rows(rows.ids, rows.position_ids, (95 - rows.ids) if step == 30 else rows.labels)
+
+
+def test_a_spike_is_left_out_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "SPIKE_WINDOW", 8)
+    run(tmp_path, Spiky(steps=34, masked=0.0), skip_spikes=6.0, warmup=0)
+    skipped = [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl") if line.get("skipped")]
+    assert skipped == [31]
+
+
+def test_the_guard_waits_until_it_knows_enough() -> None:
+    guard = optim.Guard(torch.device("cpu"), 3.0)
+    norm = torch.tensor(1.0)
+    for step in range(1, optim.SPIKE_WINDOW + 1):
+        assert not guard.judge(step, torch.tensor(2.0 + step % 2), norm)
+    assert guard.judge(999, torch.tensor(5.0), norm)
+    assert guard.judge(999, torch.tensor(1.0), torch.tensor(float("inf")))
+    assert not optim.Guard(torch.device("cpu")).judge(1, torch.tensor(1e9), norm)
+
+
+def test_a_time_limit_stops_as_a_signal_does(tmp_path: Path) -> None:
+    run(tmp_path / "whole", Source(steps=6))
+    with pytest.raises(Stopped, match="same command"):
+        run(tmp_path / "limited", Source(steps=6), time_limit_s=1e-9)
+    run(tmp_path / "limited", Source(steps=6), time_limit_s=1000)
+    files = [tmp_path / name / "model/model.safetensors" for name in ("whole", "limited")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_trackers_get_every_step_and_absent_ones_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[tuple[int, dict[str, Any]]] = []
+    service = types.ModuleType("trackio")
+    service.init = lambda **_: None  # type: ignore[attr-defined]
+    service.log = lambda values, step: got.append((step, values))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", service)
+    run(tmp_path / "tracked", Source(steps=3), trackers=["trackio"], heldout={"x": Source(steps=1, seed=3)})
+    assert [step for step, _ in got] == [0, 1, 2, 3, 3] and "heldout/x/perplexity" in got[0][1]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(RecipeError, match="wandb is not installed"):
+        run(tmp_path / "absent", Source(steps=3), trackers=["wandb"])
+
+
+def test_chosen_checkpoints_are_kept_for_good(tmp_path: Path) -> None:
+    run(tmp_path, Source(steps=9), save_every=2, keep_last=1, keep_every=4)
+    assert [path.name[-1] for path in sorted((tmp_path / "checkpoints").iterdir())] == ["4", "8", "9"]
+
+
+def test_too_little_memory_is_told_before_the_first_step_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with join_world() as world:
+        net: Any = build_model(
+            ModelOrigin(config=CONFIG), tokenizer=tokenizer(), mesh=world.mesh, device=world.device,
+            dtype=torch.float32, seed=0,
+        )  # fmt: skip
+        attach_loss(net)
+        dry_run(net, options(seq_len=32), world)
+        assert all(parameter.grad is None for parameter in net.parameters())
+
+        def out_of_memory(_: Any) -> None:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+        monkeypatch.setattr(net, "loss_sum", out_of_memory)
+        with pytest.raises(TrainingError, match=r"4 rows of 32 tokens do not fit.*lower micro_batch"):
+            dry_run(net, options(seq_len=32), world)
+
+
+def test_shards_must_divide_the_processes() -> None:
+    with pytest.raises(RecipeError, match="1 processes cannot be divided into groups of 2"), join_world(2):
+        pass
+
+
+def test_utilisation_is_told_on_known_devices_only() -> None:
+    assert gpu_by_cuda_name("NVIDIA A100-SXM4-80GB") == GPUS["A100-80GB"]
+    assert gpu_by_cuda_name("NVIDIA H100 80GB HBM3") == GPUS["H100-80GB"]
+    assert gpu_by_cuda_name("NVIDIA H100 PCIe") is None, "another peak"
+    assert gpu_by_cuda_name("AMD Instinct MI300X") is None
+    assert Speed(1e9, None, 8).mfu(1e6) is None
+    assert Speed(1e9, 1e14, 8).mfu(4e5) == pytest.approx(0.5)
+
+
+def test_flops_and_parameters_follow_from_shapes() -> None:
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
+    )
+    assert all_parameters(config) == 6_738_415_616
+    matrices = 6_738_415_616 - 32000 * 4096 - 65 * 4096
+    assert flops_per_token(config, 4096) == 6 * matrices + 12 * 32 * 4096 * 4096
+    assert flops_per_token(config, 4096, frozen_base=True) == flops_per_token(config, 4096) * 4 / 6
+    assert lora_parameters(config, 8, ["q_proj", "v_proj"]) == 4_194_304
