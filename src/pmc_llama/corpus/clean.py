@@ -93,4 +93,4 @@ class Cleaner:
 
 
 def _length(pieces: list[Piece]) -> int:
-    return sum(len(piece.text) for piece in pieces)
+    return sum([len(piece.text) for piece in pieces])

@@ -1,5 +1,6 @@
 """The cleaning rules: each takes the pieces of a paper and returns what it leaves of them."""
 
+import itertools
 import re
 import unicodedata
 from bisect import bisect_left
@@ -25,13 +26,13 @@ CITED = "\ue000"
 _FILLER = (
     r"(?:\s|[,;:&/.\u2010-\u2015-]|\b(?:and|see|also|e\.g|i\.e|cf|refs?|references?|reviewed in|for reviews?|in|by)\b)*"
 )
-_GROUP = rf"[\[(]{_FILLER}{CITED}(?:{_FILLER}{CITED})*{_FILLER}[\])]"
-CITED_GROUP = re.compile(
-    rf"(\s*)(?:[\[(]{_FILLER}{_GROUP}(?:{_FILLER}{_GROUP})*{_FILLER}[\])]|{_GROUP})", re.IGNORECASE
+_CITED_LIST = rf"{CITED}(?:{_FILLER}{CITED})*"
+_GROUP = rf"[\[(]{_FILLER}{_CITED_LIST}{_FILLER}[\])]"
+MARKS = re.compile(  # begins with a set of characters, which the engine searches for fast
+    rf"[\[({CITED}](?:(?<={CITED})(?:[\s,;&\u2010-\u2015-]*{CITED})*"
+    rf"|(?<=[\[(])(?P<group>{_FILLER}(?:{_CITED_LIST}|{_GROUP}(?:{_FILLER}{_GROUP})*){_FILLER}[\])]))",
+    re.IGNORECASE,
 )
-DANGLING = re.compile(r"\s*[;,]\s*(?=[\])])")
-CITED_RUN = re.compile(rf"{CITED}(?:[\s,;&\u2010-\u2015-]*{CITED})*")
-BEFORE_STOP = re.compile(r" +([.,;:])(?=\s|$)")
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
 WORD = re.compile(r"[A-Za-z][a-z]+$")
 PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
@@ -159,26 +160,27 @@ def _without_citations(piece: Piece, spans: list[Span], tag: str) -> str:
 
 def _resolve_marks(marked: str, cited: list[str], tag: str) -> str:
     """Remove bracket groups of marks and bare numbers; give marks that are words of the sentence their words back."""
-    words = iter(cited)
+    parts, position, used = [], 0, 0
+    for match in MARKS.finditer(marked):
+        before, marks = marked[position : match.start()], match.group()
+        words = cited[used : used + marks.count(CITED)]
+        used += len(words)
+        position = match.end()
+        if match["group"] is None and any(character.isalpha() for word in words for character in word):
+            between = marks.split(CITED)  # what stood before, between and after the marks
+            parts += [before, "".join(itertools.chain.from_iterable(zip(between, [*words, ""], strict=True)))]
+        elif tag:
+            parts += [before, tag]
+        else:
+            parts.append(_closed_up(before, marked[position : position + 1], match["group"] is not None))
+    return "".join([*parts, marked[position:]])
 
-    def bracketed(match: re.Match[str]) -> str:
-        return match.group(1) + tag if tag else ""
 
-    def bare(match: re.Match[str]) -> str:
-        found = [next(words) for _ in range(match.group().count(CITED))]
-        if any(character.isalpha() for word in found for character in word):
-            restored = iter(found)
-            return re.sub(CITED, lambda _: next(restored), match.group())
-        return tag
-
-    parts, position = [], 0
-    for group in CITED_GROUP.finditer(marked):
-        parts += [CITED_RUN.sub(bare, marked[position : group.start()]), bracketed(group)]
-        for _ in range(group.group().count(CITED)):
-            next(words)
-        position = group.end()
-    parts.append(CITED_RUN.sub(bare, marked[position:]))
-    return BEFORE_STOP.sub(r"\1", DANGLING.sub("", "".join(parts)))
+def _closed_up(before: str, following: str, is_group: bool) -> str:
+    """The text before a removed citation, without the blank or separator that belonged to it."""
+    if following in ("]", ")"):
+        return before.rstrip(" \n\t;,")
+    return before.rstrip() if is_group or following in (".", ",", ";", ":") else before
 
 
 def rejoin(pieces: list[Piece]) -> list[Piece]:
@@ -206,10 +208,10 @@ def tidy_text(pieces: list[Piece]) -> list[Piece]:
     """NFC; no control or invisible characters, no hyphens at line ends, single blanks; drop what is empty then."""
     for piece in pieces:
         text = LINE_HYPHEN.sub("", piece.text) if "-\n" in piece.text else piece.text
-        text = INVISIBLE.sub("", text)
-        if not text.isascii():
-            text = unicodedata.normalize("NFC", text)
-        piece.text = " ".join(text.split())
+        text = " ".join(text.split())
+        if not text.isprintable():
+            text = " ".join(INVISIBLE.sub("", text).split())
+        piece.text = text if text.isascii() else unicodedata.normalize("NFC", text)
     return [piece for piece in pieces if piece.text]
 
 

@@ -259,7 +259,6 @@ def _add_sketches(rows: list[dict[str, Any]], section: CorpusSection) -> None:
 
 
 def _row(paper: Paper, text: str, source: str, reader_name: str) -> dict[str, Any]:
-    folded = "".join(filter(str.isalnum, text.casefold())) or text
     return {
         "paper_id": paper.paper_id,
         "pmcid": paper.pmcid,
@@ -275,5 +274,5 @@ def _row(paper: Paper, text: str, source: str, reader_name: str) -> dict[str, An
         "format": reader_name,
         "version": paper.version,
         "doi_hash": hash64(paper.doi) if paper.doi else None,
-        "text_hash": hash64(folded),
+        "text_hash": hash64("".join(text.casefold().split())),
     }
