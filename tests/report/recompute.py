@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from lxml import html
 
 Z = 1.959963984540054
+Cells = dict[tuple[Any, ...], dict[str, dict[str, Any]]]
+"""Answers by question id, by (regime, task, model, seed)."""
 
 
 def wilson(k: float, n: int) -> tuple[float, float]:
@@ -99,7 +101,7 @@ def bootstrap(differences: list[float], draws: int = 4000) -> tuple[float, float
 
 def recompute(predictions: Path) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
     """The parts of results.json, each by the key of its rows."""
-    cells: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = defaultdict(dict)
+    cells: Cells = defaultdict(dict)
     for one in pq.read_table(predictions).to_pylist():
         cells[one["regime"], one["task"], one["model"], one["seed"]][one["question_id"]] = one
     return {
@@ -180,6 +182,20 @@ def _summary(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
     return found
 
 
+def by_subject(run_dir: Path, regime: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The summary of one regime within each (task, subject), Holm over the subjects of a task."""
+    subject_of = {
+        (one["task"], one["question_id"]): one["subject"] or "not stated"
+        for one in pq.read_table(run_dir / "questions.parquet").to_pylist()
+    }
+    cells: Cells = defaultdict(dict)
+    for one in pq.read_table(run_dir / "predictions.parquet").to_pylist():
+        if one["regime"] == regime:
+            subject = subject_of[one["task"], one["question_id"]]
+            cells[one["task"], subject, one["model"], one["seed"]][one["question_id"]] = one
+    return _summary(cells)  # its first two keys are the family and the member, here task and subject
+
+
 def _baselines(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
     found = {}
     for (_, task, _, _), answers in cells.items():
@@ -213,6 +229,8 @@ def mismatches(run_dir: Path) -> list[str]:
     """Every number in results.json and report.html that is not the one recomputed from predictions.parquet."""
     truth = recompute(run_dir / "predictions.parquet")
     page = html.parse(str(run_dir / "report.html"))
+    regime = page.xpath("string(//*[@id='verdict']//strong)")
+    truth["subjects"] = by_subject(run_dir, regime) if page.xpath("//table[@data-table='subjects']") else {}
     return [*_in_results(json.loads((run_dir / "results.json").read_text()), truth), *_in_page(page, truth)]
 
 
@@ -247,8 +265,10 @@ def _close(found: Any, value: Any, tolerance: float) -> bool:
 def _in_page(page: Any, truth: dict[str, Any]) -> list[str]:
     """Numbers of the page's tables: the raw value a cell carries, the text it shows, and the intervals beneath."""
     wrong = []
-    for table, part in TABLES.items():
-        names = KEYS[part]
+    for table, part, names in [
+        *((table, part, KEYS[part]) for table, part in TABLES.items()),
+        ("subjects", "subjects", ("task", "subject")),
+    ]:
         rows = page.xpath(f"//table[@data-table='{table}']/tbody/tr[not(@class='group')]")
         if len(rows) != len(truth[part]):
             wrong.append(f"{table}: {len(rows)} rows, recomputed {len(truth[part])}")
@@ -269,7 +289,6 @@ def _in_paper_table(page: Any, summary: dict[tuple[Any, ...], dict[str, Any]]) -
             for cell in row.xpath("./td[@data-value != '']"):
                 seen += 1
                 true = summary[row.get("data-regime"), cell.get("data-column").split("/")[0]]
-                true = true | {"ci95": true["ci95"] if kind == "difference" else true[f"{kind}_ci95"]}
                 wrong += [f"paper {row.get('data-regime')} {kind}: {fault}" for fault in _cell_faults(cell, name, true)]
     return wrong if seen == 3 * len(summary) else [*wrong, f"paper: {seen} numbers, expected {3 * len(summary)}"]
 
@@ -289,11 +308,8 @@ def _cell_faults(cell: Any, name: str, true: dict[str, Any]) -> list[str]:
     value, faults = true[name], []
     text = cell.text or ""
     if name == "ci95":
-        return (
-            []
-            if _interval_close(text, value, bootstrap_tolerance(true["n"]))
-            else [f"shows {text!r}, recomputed {value}"]
-        )
+        close = _interval_close(text, value, bootstrap_tolerance(true["n"]))
+        return [] if close else [f"shows {text!r}, recomputed {value}"]
     if not _close(_number(cell.get("data-value"), value), value, 1e-9):
         faults.append(f"carries {cell.get('data-value')}, recomputed {value}")
     if name != "majority_label" and text != _shown(name, value):
@@ -301,8 +317,9 @@ def _cell_faults(cell: Any, name: str, true: dict[str, Any]) -> list[str]:
     detail = cell.findtext("small")
     if detail and " to " in detail:
         tolerance = bootstrap_tolerance(true["n"]) if name.startswith("delta") else 0.0005001
-        if not _interval_close(detail.split("\n")[0], true["ci95"], tolerance):
-            faults.append(f"interval {detail!r}, recomputed {true['ci95']}")
+        interval = true.get(name.removesuffix("_mean") + "_ci95", true["ci95"])
+        if not _interval_close(detail.split("\n")[0], interval, tolerance):
+            faults.append(f"interval {detail!r}, recomputed {interval}")
     return faults
 
 

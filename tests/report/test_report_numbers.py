@@ -30,7 +30,8 @@ def test_the_independent_script_notices_a_changed_number(run_dir: Path, tmp_path
     (tmp_path / "report.html").write_text(page.replace(shown, 'data-value="0.5"'))
     results["rows"][0]["correct"] += 1
     (tmp_path / "results.json").write_text(json.dumps(results))
-    (tmp_path / "predictions.parquet").symlink_to(run_dir / "predictions.parquet")
+    for name in ("predictions.parquet", "questions.parquet"):
+        (tmp_path / name).symlink_to(run_dir / name)
     assert len(mismatches(tmp_path)) == 2
 
 

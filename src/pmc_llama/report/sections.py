@@ -9,6 +9,7 @@ from pmc_llama.report.layout import Column, Row, Table
 from pmc_llama.report.predictions import cells
 from pmc_llama.report.published import published_table, real_formats
 from pmc_llama.report.run import Corpus, Run
+from pmc_llama.report.subjects import subjects_table
 from pmc_llama.report.svg import Figure
 from pmc_llama.report.text import count, percent, plural, short
 
@@ -35,7 +36,7 @@ class Section:
 def all_sections(run: Run, regime: str | None) -> list[Section]:
     """The page's parts in their order; `regime` is the verdict's."""
     return [
-        results_section(run),
+        results_section(run, regime),
         calibration_section(run, regime),
         training_section(run),
         corpus_section(run),
@@ -43,12 +44,13 @@ def all_sections(run: Run, regime: str | None) -> list[Section]:
     ]
 
 
-def results_section(run: Run) -> Section:
+def results_section(run: Run, regime: str | None) -> Section:
     """The paper's table, the differences and the learning curves."""
     results = run.results
     tables = [
         views.paper_table(results, run.recipe),
         published_table(real_formats(run.recipe)),
+        subjects_table(run.predictions, run.questions, regime),
         views.differences_table(results),
         views.cells_table(results),
         views.baselines_table(results, run.fixed_options),

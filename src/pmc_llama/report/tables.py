@@ -25,11 +25,11 @@ def compute_results(predictions: Path, out: Path) -> dict[str, Any]:
     Raises InputError for predictions that are incomplete or contradict themselves.
     """
     found = list(cells(read_predictions(predictions)))
-    pairs = list(_pairs(found))
+    paired = list(pairs(found))
     results = {
         "rows": [_row(cell) for cell in found],
-        "comparisons": _comparisons(pairs),
-        "summary": _summary(pairs),
+        "comparisons": _comparisons(paired),
+        "summary": _summary(paired),
         "baselines": _baselines(found),
     }
     write_json(out, results)
@@ -58,8 +58,11 @@ def _row(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
-    """Base and adapted answers to the same questions, in the order of the cells."""
+def pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
+    """Base and adapted answers to the same questions, in the order of the cells.
+
+    Raises InputError where the two answered different questions.
+    """
     for _, group in groupby(found, key=lambda cell: (cell.regime, cell.task, cell.seed)):
         cell = {each.model: each for each in group}
         if len(cell) < 2:
@@ -74,8 +77,8 @@ def _pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
         yield base, adapted
 
 
-def _comparisons(pairs: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
-    rows = [_comparison(base, adapted) for base, adapted in pairs]
+def _comparisons(paired: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
+    rows = [_comparison(base, adapted) for base, adapted in paired]
     return with_holm(rows, family=("regime", "seed"), p="mcnemar_p")
 
 
@@ -96,9 +99,9 @@ def _comparison(base: Cell, adapted: Cell) -> dict[str, Any]:
     }
 
 
-def _summary(pairs: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
+def _summary(paired: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
     seeds_of: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
-    for base, adapted in pairs:
+    for base, adapted in paired:
         seeds_of.setdefault((base.regime, base.task), []).append((base, adapted))
     rows = []
     for (regime, task), seeds in seeds_of.items():
@@ -107,15 +110,15 @@ def _summary(pairs: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
     return with_holm(rows, family=("regime",), p="p")
 
 
-def over_seeds(pairs: list[tuple[Cell, Cell]], names: tuple[str, str]) -> dict[str, Any]:
+def over_seeds(paired: list[tuple[Cell, Cell]], names: tuple[str, str]) -> dict[str, Any]:
     """Two models on the same questions over seeds; questions are the units, each counts with its mean over seeds.
 
     `names` are the prefixes of the two models' keys; differences are the second less the first.
     """
-    seeds = len(pairs)
-    left, right = (_right_per_question(list(cells)) for cells in zip(*pairs, strict=True))
+    seeds = len(paired)
+    left, right = (_right_per_question(list(cells)) for cells in zip(*paired, strict=True))
     n = len(left)
-    deltas = [float(second.correct.mean() - first.correct.mean()) for first, second in pairs]
+    deltas = [float(second.correct.mean() - first.correct.mean()) for first, second in paired]
     return {
         "seeds": seeds,
         "n": n,

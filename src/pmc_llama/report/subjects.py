@@ -1,0 +1,54 @@
+"""Base against adapted within each subject of a task: where a difference comes from, with few questions each."""
+
+from typing import Any
+
+import polars as pl
+
+from pmc_llama.report.layout import Column, Row, Table, Value
+from pmc_llama.report.predictions import Cell, cells
+from pmc_llama.report.tables import over_seeds, pairs, with_holm
+from pmc_llama.report.text import count, p_value, percent, points, signed_interval
+from pmc_llama.report.verdict import finding
+from pmc_llama.report.views import MODELS, mean_accuracy
+
+NOTE = (
+    "The verdict's regime, means over seeds; difference in points with the paired bootstrap 95 % interval; Holm's "
+    "correction over the subjects of one task."
+)
+UNSTATED = "not stated"
+
+
+def subjects_table(predictions: pl.DataFrame | None, questions: pl.DataFrame | None, regime: str | None) -> Table:
+    """One row a task and subject, for tasks whose questions name at least two; empty if none does."""
+    columns = [
+        Column("task", "Task"),
+        Column("subject", "Subject"),
+        Column("n", "Questions", count),
+        *(Column(f"{model}_mean", model.capitalize(), percent) for model in MODELS),
+        Column("delta_mean", "Difference", points),
+        Column("holm_p", "Holm p", p_value),
+    ]
+    found = []
+    if predictions is not None and questions is not None and regime is not None:
+        found = _rows(predictions, questions, regime)
+    rows = [_row(row) for row in with_holm(found, family=("task",), p="p")]
+    return Table("subjects", "By subject", columns, rows, NOTE, sortable=True)
+
+
+def _rows(predictions: pl.DataFrame, questions: pl.DataFrame, regime: str) -> list[dict[str, Any]]:
+    several = pl.col("subject").n_unique().over("task") > 1
+    named = questions.select("task", "question_id", pl.col("subject").fill_null(UNSTATED)).filter(several)
+    rows = []
+    for (task, subject), asked in named.group_by("task", "subject", maintain_order=True):
+        mine = predictions.filter(regime=regime, task=task).join(asked, on=["task", "question_id"], how="semi")
+        seeds: list[tuple[Cell, Cell]] = list(pairs(list(cells(mine))))
+        if seeds:
+            rows.append({"task": task, "subject": subject} | over_seeds(seeds, MODELS))
+    return rows
+
+
+def _row(row: dict[str, Any]) -> Row:
+    tone = finding(row).replace("none", "")
+    values = {f"{model}_mean": mean_accuracy(row, model) for model in MODELS}
+    delta = Value(row["delta_mean"], points(row["delta_mean"]), signed_interval(row["ci95"]), tone)
+    return Row(row | values | {"delta_mean": delta}, "", {"task": row["task"], "subject": row["subject"]})
