@@ -138,6 +138,7 @@ def _train_on_text(
 ) -> str:
     """Train on one token store; held-out loss is measured on every store there is, so that forgetting shows."""
     from pmc_llama.tokens.encode import hf_tokenizer
+    from pmc_llama.tokens.mixture import mixture
     from pmc_llama.tokens.order import batches
     from pmc_llama.tokens.store import TokenStore
     from pmc_llama.train.loop import train
@@ -146,9 +147,22 @@ def _train_on_text(
     stores = {name: TokenStore.open(folder / name) for name in ("corpus", "general") if (folder / name).is_dir()}
     shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
     shape |= {"bos_id": tokenizer.bos_token_id, "eos_id": tokenizer.eos_token_id}
+    mixed = options.mixture
+    sources = {
+        name: batches(
+            stores[name],
+            mixed.orders.get(name, options.order) if mixed else options.order,
+            split="train",
+            epochs=options.epochs,
+            **shape,
+        )
+        for name in (mixed.ratios if mixed else [corpus])
+    }
     summary = train(
         model=origin,
-        batches=batches(stores[corpus], options.order, split="train", epochs=options.epochs, **shape),
+        batches=mixture(sources, mixed.ratios, epochs_of=mixed.epochs_of, global_batch=options.global_batch)
+        if mixed
+        else sources[corpus],
         options=options,
         out=recipe.run_path / "train" / label,
         export_to=export_to,

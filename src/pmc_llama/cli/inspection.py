@@ -20,6 +20,58 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: pmc-llama compare runs/minimed runs/higher-lr")(compare)
 
 
+@corpus.command("stats", epilog="Example: pmc-llama corpus stats runs/minimed/corpus")
+def corpus_stats(
+    folder: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus, as runs/minimed/corpus.")],
+) -> None:
+    """Say what a corpus holds: papers, licences, years, sections, and what each rule removed."""
+    from rich.console import Console
+
+    from pmc_llama.corpus.stats import corpus_stats as count
+    from pmc_llama.corpus.stats import render_stats
+
+    Console().print(render_stats(count(folder)))
+
+
+@corpus.command("show", epilog="Example: pmc-llama corpus show recipes/real-sample.yaml PMC1950857")
+def corpus_show(
+    recipe: RecipePath,
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="A PMC id, or s2:<corpus id>.")],
+    settings: Settings = None,
+) -> None:
+    """Show one paper before and after cleaning, side by side."""
+    from rich.console import Console
+
+    from pmc_llama.corpus.show import render_shown, show_paper
+    from pmc_llama.recipe import load_recipe
+
+    loaded = load_recipe(recipe, settings)
+    for shown in show_paper(loaded.corpus, loaded.data_root, paper):
+        Console().print(render_shown(shown))
+
+
+@corpus.command("download", epilog="Example: pmc-llama corpus download s2orc -o data/s2orc")
+def corpus_download(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="pmc, or a data set of the S2 API: s2orc, papers, …")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to; goes on where it stopped.")],
+    release: Annotated[str, typer.Option(help="Release of the S2 data set.")] = "latest",
+    since: Annotated[str | None, typer.Option(help="Only what changed since this release.")] = None,
+    license: Annotated[list[str] | None, typer.Option(help="pmc: only these licences. May be repeated.")] = None,
+    connections: Annotated[int, typer.Option(help="Files at once.")] = 8,
+) -> None:
+    """Download S2ORC, papers or PMC; resumable and checked. S2 data sets need a key in S2_API_KEY."""
+    from pmc_llama.corpus.download.pmc import Wanted, download_pmc
+    from pmc_llama.corpus.download.s2 import download_dataset, download_diffs
+
+    if what == "pmc":
+        done: object = download_pmc(out, Wanted(licenses=tuple(license) if license else None), connections=connections)
+    elif since is not None:
+        done = download_diffs(what, out, start=since, end=release, connections=connections)
+    else:
+        done = download_dataset(what, out, release=release, connections=connections)
+    print(done)
+
+
 @tokens.command("inspect", epilog="Example: pmc-llama tokens inspect runs/minimed/tokens/corpus")
 def inspect_tokens(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A token store.")],

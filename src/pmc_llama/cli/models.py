@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-from pmc_llama.cli.options import Host, ModelFolder, Port, RunDirectory, Token
+from pmc_llama.cli.options import Host, ModelFolder, Port, RecipePath, RunDirectory, Settings, Token
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     app.command(epilog="Example: pmc-llama doctor")(doctor)
+    app.command(epilog="Example: pmc-llama plan recipes/pmc-llama-7b.yaml --gpus 8xA100-80GB")(plan)
+    app.command(epilog="Example: pmc-llama update runs/minimed --source 'new/*.jsonl.gz' -o runs/minimed-2")(update)
     app.command(epilog="Example: pmc-llama export runs/minimed -o exported/adapted")(export)
     app.command(epilog="Example: pmc-llama publish exported/adapted --repo my-lab/my-model")(publish)
     app.command(epilog="Example: pmc-llama serve exported/adapted --port 8000")(serve)
@@ -26,16 +28,56 @@ def doctor() -> None:
     raise typer.Exit(0 if diagnosis.healthy else 1)
 
 
+def plan(
+    recipe: RecipePath,
+    gpus: Annotated[str, typer.Option(help="How many of which, as 8xA100-80GB.")],
+    mfu: Annotated[float | None, typer.Option(help="Assumed share of the hardware's peak.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens of one epoch, as 75e9.")] = None,
+    usd_per_gpu_hour: Annotated[float | None, typer.Option(help="Price, for the cost.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Before you rent GPUs: memory by part, whether it fits, tokens a second, hours, cost."""
+    from pmc_llama.plan import MFU, render
+    from pmc_llama.plan import plan as make_plan
+    from pmc_llama.recipe import load_recipe
+
+    assumed = MFU if mfu is None else mfu
+    loaded = load_recipe(recipe, settings)
+    stages = make_plan(loaded, gpus, mfu=assumed, tokens_per_epoch=tokens, usd_per_gpu_hour=usd_per_gpu_hour)
+    print(render(stages, gpus, assumed))
+
+
+def update(
+    run: RunDirectory,
+    source: Annotated[list[str], typer.Option(help="New shards, wildcards allowed. May be repeated.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="RUN", help="Run directory of the revision.")],
+    papers: Annotated[list[str] | None, typer.Option(help="New `papers` shards. May be repeated.")] = None,
+    replay: Annotated[float, typer.Option(help="Share of old papers in training.")] = 0.25,
+    settings: Settings = None,
+) -> None:
+    """Make the next revision of a run from papers that it has not seen."""
+    from pmc_llama.pipeline import run_recipe
+    from pmc_llama.release.update import update as make_revision
+
+    print(make_revision(run, source, out, run=run_recipe, papers=papers or (), replay=replay, settings=settings or ()))
+
+
 def export(
     run: RunDirectory,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder to write; must not exist.")],
     model: Annotated[str, typer.Option(help="base, adapted, or a tuned one as full/adapted/seed-0.")] = "adapted",
     adapter: Annotated[bool, typer.Option("--adapter", help="Keep a LoRA adapter apart from its base.")] = False,
     base_repo: Annotated[str | None, typer.Option(help="Hub id of the base, for an adapter of a local one.")] = None,
+    allow_worse: Annotated[
+        bool, typer.Option("--allow-worse", help="Also a revision that is significantly worse than the one before.")
+    ] = False,
 ) -> None:
     """Write a model of a run as a publishable Hugging Face folder with its card."""
     from pmc_llama.release.export import export_model
+    from pmc_llama.release.update import check_not_worse
 
+    if not allow_worse:
+        check_not_worse(run)
     print(f"exported to {export_model(run, out, which=model, merged=not adapter, base_repo=base_repo)}")
 
 

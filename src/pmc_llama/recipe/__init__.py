@@ -73,6 +73,10 @@ class Recipe(Section):
                     raise ValueError(f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given")
         if self.base.train is not None and self.general is None:
             raise ValueError("base.train needs the `general` corpus to train on")
+        corpora = ["corpus", "general"] if self.general is not None else ["corpus"]
+        for source in self.pretrain.mixture.ratios if self.pretrain.mixture else ():
+            if source not in corpora:
+                raise ValueError(f"pretrain.mixture names {source!r}; the corpora of this recipe: {', '.join(corpora)}")
         if self.data.root is None and self.minimed is None:
             raise ValueError("data.root is not given, and there is no `minimed` section that would write data")
         return self

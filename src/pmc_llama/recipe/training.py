@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from pmc_llama.recipe.base import Section
-from pmc_llama.recipe.tokens import OrderSection
+from pmc_llama.recipe.tokens import MixtureSection, OrderSection
 
 
 class OptimSection(Section):
@@ -63,6 +63,8 @@ class PretrainSection(TrainSection):
     """Continued pre-training on the corpus."""
 
     order: OrderSection = OrderSection()
+    mixture: MixtureSection | None = None
+    """Mix `corpus` and `general` in every global batch (None: this run's own corpus alone)."""
 
 
 class BaseSection(Section):
