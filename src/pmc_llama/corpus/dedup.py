@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 KEYS = {"pmcid": "pmcid", "corpusid": "corpusid", "doi": "doi_hash", "text": "text_hash"}
 """Reason -> column, in the order in which a reason is looked for."""
@@ -47,8 +45,15 @@ def _components(codes: list[np.ndarray], count: int) -> np.ndarray:
         _, first, back = np.unique(code[known], return_index=True, return_inverse=True)
         rows.append(known)
         others.append(known[first][back])
-    row, other = np.concatenate(rows), np.concatenate(others)
-    links = coo_array((np.ones(len(row), dtype=np.int8), (row, other)), shape=(count, count))
+    return components(np.concatenate(rows), np.concatenate(others), count)
+
+
+def components(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
+    """The number of the group that each of `count` rows is in; row `first[i]` is linked to `second[i]`; int64 [count]."""
+    from scipy.sparse import coo_array  # heavy, and only the process that compares all papers needs it
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
     _, label = connected_components(links, directed=False)
     return np.asarray(label, dtype=np.int64)
 

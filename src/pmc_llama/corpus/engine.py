@@ -49,12 +49,21 @@ class Engine(Protocol):
         ...
 
 
+def _start_method() -> Any:
+    """How processes start: from a server that has imported what they need, where the system has that."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pmc_llama.corpus.stage", "pmc_llama.corpus.parts"])
+    return context
+
+
 class LocalEngine:
     """Processes of this machine; with one worker everything runs in the calling process."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._context = multiprocessing.get_context("spawn")
+        self._context = _start_method()
         self._counter = self._context.Value("q", 0)
         self._pool: ProcessPoolExecutor | None = None
 

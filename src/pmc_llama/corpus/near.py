@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from pmc_llama.corpus.dedup import components
 from pmc_llama.corpus.shingles import shingles, word_hashes
 from pmc_llama.errors import PmcLlamaError
 from pmc_llama.recipe.corpus import NearSection
@@ -47,8 +46,7 @@ def near_duplicates(
     matrix: Signatures = np.frombuffer(b"".join(signature for signature in found if signature), dtype="<u4")
     matrix = matrix.reshape(len(known), -1)  # [K, bands * rows]
     first, second = _similar_pairs(matrix, section)
-    links = coo_array((np.ones(len(first), dtype=np.int8), (known[first], known[second])), shape=(len(found),) * 2)
-    _, label = connected_components(links, directed=False)
+    label = components(known[first], known[second], len(found))
     survivor = np.full(len(found), -1, dtype=np.int64)  # component -> row
     survivor[label[best[::-1]]] = best[::-1]
     return np.asarray(survivor[label] != np.arange(len(found)))
