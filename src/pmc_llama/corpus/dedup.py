@@ -49,7 +49,7 @@ def _components(codes: list[np.ndarray], count: int) -> np.ndarray:
 
 
 def components(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-    """The number of the group that each of `count` rows is in; row `first[i]` is linked to `second[i]`; int64 [count]."""
+    """The group that each of `count` rows is in, when row `first[i]` is linked to `second[i]`; int64 [count]."""
     from scipy.sparse import coo_array  # heavy, and only the process that compares all papers needs it
     from scipy.sparse.csgraph import connected_components
 
