@@ -129,6 +129,18 @@ def test_a_worse_revision_is_not_exported_unless_told(first: Path, tmp_path: Pat
         export_model(tmp_path / "second", tmp_path / "other")
 
 
+def test_a_mixture_keeps_its_general_corpus(first: Path, tmp_path: Path) -> None:
+    shutil.copytree(first / "corpus", first / "general")
+    recipe = yaml.safe_load((first / "recipe.yaml").read_text())
+    recipe["general"] = recipe["corpus"]
+    recipe["pretrain"]["mixture"] = {"ratios": {"corpus": 9, "general": 1}, "epochs_of": "corpus"}
+    (first / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    shards = write_documents(tmp_path / "new.jsonl", [document(30)])
+    update(first, [shards], tmp_path / "second", run=Pipeline())
+    assert pl.read_parquet(tmp_path / "second/general/parts/*.parquet").height == 20
+    assert load_recipe(tmp_path / "second/recipe.yaml").pretrain.mixture is not None
+
+
 def test_judge_needs_significance_and_a_direction() -> None:
     def pair(delta: float, p: float, task: str) -> dict[str, Any]:
         return {"regime": "full", "task": task, "seed": 0, "delta": delta, "holm_p": p}

@@ -9,7 +9,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from pmc_llama import __version__
 from pmc_llama.files import write_text
-from pmc_llama.release.trained import Trained, read_if_there
+from pmc_llama.recipe import Recipe
+from pmc_llama.release.trained import Trained, first_recipe, read_if_there
 
 TEMPLATES = Path(__file__).parent / "templates"
 DISCLAIMER = (
@@ -25,7 +26,8 @@ def write_model_card(model: Trained, out: Path, *, merged: bool = True, license:
     base's own card, if it is known).
     """
     results = read_if_there(model.run_dir / "results.json") or {}
-    license = license or _base_license(model)
+    origin = first_recipe(model.run_dir)
+    license = license or _base_license(origin)
     card = ModelCard.from_template(
         _model_data(model, results, merged, license),
         template_path=str(TEMPLATES / "model_card.md"),
@@ -33,7 +35,8 @@ def write_model_card(model: Trained, out: Path, *, merged: bool = True, license:
         model=model,
         merged=merged,
         recipe=model.recipe,
-        base=model.recipe.base.path or "a LLaMA trained from scratch on the general corpus of the recipe",
+        base=origin.base.path or "a LLaMA trained from scratch on the general corpus of the recipe",
+        revision=read_if_there(model.run_dir / "revision.json"),
         table=results_table(results),
         summary=results.get("summary", []),
         baselines=results.get("baselines", []),
@@ -78,6 +81,7 @@ def _model_data(model: Trained, results: dict[str, Any], merged: bool, license: 
         and (row["regime"] == regime or kinds.get(row["regime"]) == regime)
         and seed in (None, row["seed"])
     ]
+    base = first_recipe(model.run_dir).base.path
     return ModelCardData(
         language="en",
         license=license or "other",
@@ -85,7 +89,7 @@ def _model_data(model: Trained, results: dict[str, Any], merged: bool, license: 
         library_name="transformers" if merged or model.adapter is None else "peft",
         pipeline_tag="text-generation",
         tags=["medical", "biomedical", "llama", "continued-pretraining"],
-        base_model=model.recipe.base.path if _is_hub_id(model.recipe.base.path) else None,
+        base_model=base if _is_hub_id(base) else None,
         model_name=model.name,
         eval_results=[_eval_result(model, row) for row in mine] or None,
     )
@@ -108,18 +112,18 @@ def _is_hub_id(path: str | None) -> bool:
     return path is not None and path.count("/") == 1 and not Path(path).is_absolute() and not Path(path).exists()
 
 
-def _base_license(model: Trained) -> str | None:
-    """The licence that the base's own card names: beside its weights, or on the hub's copy that was downloaded."""
+def _base_license(recipe: Recipe) -> str | None:
+    """The licence that the base's own card names: beside its weights, or in the hub's copy that was downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
-    readme = Path(str(model.folder)) / "README.md"
-    if _is_hub_id(model.recipe.base.path):
-        cached = try_to_load_from_cache(str(model.recipe.base.path), "README.md")
-        readme = Path(cached) if isinstance(cached, str) else readme
-    elif model.recipe.base.path is not None:
-        readme = model.recipe.data_root / model.recipe.base.path / "README.md"
+    path = recipe.base.path
+    if path is None:
+        return None
+    cached = try_to_load_from_cache(path, "README.md") if _is_hub_id(path) else recipe.data_root / path / "README.md"
+    if not isinstance(cached, str | Path) or not Path(cached).is_file():
+        return None
     try:
-        found = ModelCard.load(readme).data.license if readme.is_file() else None
+        found = ModelCard.load(cached).data.license
     except (ValueError, yaml.YAMLError):  # a card without valid front matter names no licence
         return None
     return str(found) if found else None

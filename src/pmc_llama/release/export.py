@@ -11,7 +11,7 @@ from pmc_llama.files import read_json, write_json, write_text
 from pmc_llama.model.load import load_for_inference, local_folder
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.release.card import write_model_card
-from pmc_llama.release.trained import Trained, find_model
+from pmc_llama.release.trained import Trained, find_model, first_recipe
 from pmc_llama.release.update import check_not_worse
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def _sentencepiece_file(model: Trained) -> Path | None:
 
 
 def _base_folder(model: Trained) -> Path | None:
-    """Folder of the base model that the recipe started from, if it is on this machine."""
-    path = base_model_path(model.recipe)
+    """Folder of the model that this run and the revisions before it started from, if it is on this machine."""
+    path = base_model_path(first_recipe(model.run_dir))
     return Path(path) if Path(path).is_dir() else None
 
 

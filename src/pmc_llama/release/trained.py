@@ -59,6 +59,13 @@ def find_model(run_dir: Path, which: str) -> Trained:
     return Trained(run_dir, which, recipe, start, adapter=folder)
 
 
+def first_recipe(run_dir: Path) -> Recipe:
+    """The recipe that a run and the revisions before it started from: it names the base model of them all."""
+    while (revision := read_if_there(run_dir / "revision.json")) is not None:
+        run_dir = Path(revision["previous"])
+    return read_recipe(run_dir)
+
+
 def models_of(run_dir: Path, recipe: Recipe) -> list[str]:
     """Names of all models of a run, as `find_model` takes them."""
     adapted = ["adapted"] if adapted_model_path(recipe).is_dir() else []

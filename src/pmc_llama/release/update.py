@@ -118,7 +118,7 @@ def _corpus_section(recipe: Recipe, run_dir: Path) -> dict[str, Any]:
 
 def _common(recipe: Recipe, run_dir: Path, out: Path) -> dict[str, Any]:
     """The previous recipe with its inputs by absolute paths, and the previous adapted model as its base."""
-    value = recipe.model_dump(mode="json", exclude_none=True, exclude={"minimed", "general", "base"})
+    value = recipe.model_dump(mode="json", exclude_none=True, exclude={"minimed", "base"})
     value["run_dir"] = str(out)
     value["data"] = {"root": str(recipe.data_root.resolve())}
     value["base"] = {"path": str(run_dir / "models" / "adapted")}
@@ -130,6 +130,8 @@ def _run_incoming(
 ) -> None:
     """Read, select and clean the new shards as the first corpus was."""
     value = _common(recipe, run_dir, out)
+    value.pop("general", None)
+    value["pretrain"].pop("mixture", None)
     section = _corpus_section(recipe, run_dir)
     section["sources"] = [{**section["sources"][0], "name": "update", "paths": _absolute(sources)}]
     if papers:
@@ -164,15 +166,24 @@ def _choose_papers(ancestors: list[Path], incoming: Path, out: Path, replay: flo
 def _revision_recipe(recipe: Recipe, run_dir: Path, out: Path, counts: dict[str, int]) -> dict[str, Any]:
     value = _common(recipe, run_dir, out)
     names = ["new"] + (["replay"] if counts["replayed"] else [])
-    value["corpus"] = {
-        "sources": [
-            {"name": name, "format": "parquet", "paths": [str(out / "papers" / f"{name}.parquet")]} for name in names
-        ],
+    value["corpus"] = _taken_over({name: out / "papers" / f"{name}.parquet" for name in names})
+    if recipe.pretrain.mixture is not None:  # of the papers with the general corpus, which stays the same
+        general = _ancestors(run_dir)[-1] / "general"
+        value["general"] = _taken_over({"general": general / "parts" / "*.parquet"})
+    else:
+        value.pop("general", None)
+    return value
+
+
+def _taken_over(files: dict[str, Path]) -> dict[str, Any]:
+    """A corpus of papers as they are: they were selected and cleaned when they came in."""
+    sources = [{"name": name, "format": "parquet", "paths": [str(file)]} for name, file in files.items()]
+    return {
+        "sources": sources,
         "select": {"pmcid": "any"},
-        "clean": {"profile": "raw"},  # they were cleaned when they came in
+        "clean": {"profile": "raw"},
         "dedup": {"exact": False},
     }
-    return value
 
 
 def _absolute(patterns: Sequence[str]) -> list[str]:
