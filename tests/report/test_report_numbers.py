@@ -15,7 +15,8 @@ from pmc_llama.report.page import build_report
 from pmc_llama.report.paired import sign_flip_p
 from pmc_llama.report.tables import compute_results
 from report.fake_run import write_run
-from report.recompute import mismatches, sign_flip
+from report.readback import mismatches
+from report.recompute import sign_flip
 
 
 def test_every_number_agrees_with_the_independent_script(run_dir: Path) -> None:

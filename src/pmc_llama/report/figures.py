@@ -33,7 +33,8 @@ def forest(results: Results) -> list[Figure]:
             fill = PAPER if finding(row) == "none" else colour
             axes.plot(100 * row["delta_mean"], place, "o", color=colour, markerfacecolor=fill)
             seeds = [100 * one["delta"] for one in results["comparisons"] if _same_cell(one, row)]
-            axes.plot(seeds, [place + 0.32] * len(seeds), "|", color=MUTED, markersize=5)
+            if len(seeds) > 1:
+                axes.plot(seeds, [place + 0.32] * len(seeds), "|", color=MUTED, markersize=5)
         axes.axvline(0, color=INK, linewidth=1)
         axes.set_yticks(range(len(rows)), [f"{row['regime']} · {row['task']}" for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)

@@ -57,8 +57,8 @@ def judge(results: dict[str, Any], recipe: dict[str, Any]) -> Verdict:
     losses = [row for row in rows if finding(row) == "loss"]
     caveats = [text for text in (_seeds(rows), _baseline(rows, results["baselines"])) if text]
     if gains and losses:
-        better, worse = f"is better ({_effects(gains)})", f"is worse ({_effects(losses)})"
-        sentence = f"{_on(gains, rows)} the adapted model {better}, {_on(losses, rows, 'but on')} it {worse}"
+        better = f"{_on(gains, rows)} the adapted model is better: {_effects(gains)}"
+        sentence = f"{better}; {_on(losses, rows, 'on')} it is worse: {_effects(losses)}"
         return Verdict("mixed", regime, "Gain and loss", _finish(sentence, rows), caveats)
     if gains:
         sentence = f"{_on(gains, rows)} the adapted model answers more questions right than the base: {_effects(gains)}"
