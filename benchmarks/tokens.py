@@ -98,7 +98,9 @@ def time_datatrove(texts: list[str], before: list[str]) -> dict[str, float]:
     """The same by datatrove's DocumentTokenizer, in its own environment; it writes what it encodes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        hf_tokenizer(MODEL).backend_tokenizer.save(str(folder / "tokenizer.json"))
+        tokenizer = hf_tokenizer(MODEL)
+        tokenizer.add_bos_token = False
+        tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "texts.json").write_text(json.dumps({"before": before, "texts": texts}))
         script = ROOT / "benchmarks" / "tokens_peer.py"
         command = [str(PEER / "bin" / "python"), str(script), name]

@@ -89,6 +89,7 @@ def batches(
     documents = Documents.of(store, split)
     if not len(documents.numbers):
         raise StoreError(f"token store {store.path} has no tokens in its {split} split")
+    store.expect_random_reads()
     settings = [section.model_dump(), split, seq_len, global_batch, epochs, seed, bos_id, eos_id]
     return StoreBatches(
         store,

@@ -1,5 +1,6 @@
 """Reading a token store: memory-mapped ids of every document, refused where damaged or made from something else."""
 
+import mmap
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ class TokenStore:
         self.info = read_info(path)
         self._refuse_foreign("tokenizer", [self.info["tokenizer_sha256"]], tokenizer_sha256)
         self._refuse_foreign("corpus", self.info["corpora"], corpus_sha256)
+        self._maps: list[mmap.mmap] = []
         self.dtype = np.dtype("<u2") if self.info["dtype"] == "uint16" else np.dtype("<u4")
         self.offsets = self._map("offsets.bin", np.dtype("<u8"), self.info["documents"] + 1)
         self._shards = [self._map(shard["file"], self.dtype, shard["tokens"]) for shard in self.info["shards"]]
@@ -67,6 +69,12 @@ class TokenStore:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each document."""
         return np.diff(self.offsets).astype(np.int64)
+
+    def expect_random_reads(self) -> None:
+        """Tell the system not to read ahead: a row is a page or two, what follows it is not wanted."""
+        if hasattr(mmap, "MADV_RANDOM"):
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_RANDOM)
 
     def read_into(
         self,
@@ -126,8 +134,11 @@ class TokenStore:
             raise StoreError(
                 f"token store {self.path}: {file} {found}, store.json says {count * dtype.itemsize:,} bytes"
             )
-        # a plain view of the map: slicing an np.memmap itself is slow
-        return np.memmap(path, dtype, "r").view(np.ndarray) if count else np.empty(0, dtype)
+        if not count:
+            return np.empty(0, dtype)
+        with path.open("rb") as opened:
+            self._maps.append(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+        return np.frombuffer(self._maps[-1], dtype)
 
     def _check_offsets(self) -> None:
         lengths_fit = self.offsets[0] == 0 and self.offsets[-1] == self.n_tokens == self._first_token[-1]
