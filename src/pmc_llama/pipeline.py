@@ -26,13 +26,14 @@ def run_recipe(
     until: str | None = None,
     force: str | None = None,
     dry_run: bool = False,
-) -> None:
-    """Load a recipe and bring its stages up to date (all, or up to `until`); what the command line calls.
+) -> Path:
+    """Load a recipe and bring its stages up to date (all, or up to `until`); returns where the report's page is.
 
     As one process of several (torchrun) only stage `until` is run, and what it builds on must be ready: no
     process waits while another reads or encodes data.
     """
     pipeline = Pipeline(load_recipe(path, settings))
+    page = (pipeline.recipe.run_path / "report.html").resolve()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         pipeline.run_alone(until)
     elif dry_run:
@@ -41,14 +42,11 @@ def run_recipe(
     else:
         pipeline.run(until=until, force=force)
         if until in (None, "report"):
-            _show_results(pipeline.recipe)
+            from pmc_llama.report.console import print_results
 
-
-def _show_results(recipe: Recipe) -> None:
-    from pmc_llama.report.console import print_results
-
-    print_results(read_json(recipe.run_path / "results.json"))
-    print(f"report: {(recipe.run_path / 'report.html').resolve()}")
+            print_results(read_json(pipeline.recipe.run_path / "results.json"))
+            print(f"report: {page}")
+    return page
 
 
 class Pipeline:

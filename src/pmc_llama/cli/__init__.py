@@ -41,6 +41,23 @@ def run(
     run_recipe(recipe, settings, until=until, force=force, dry_run=dry_run)
 
 
+@app.command(epilog="Example: pmc-llama report recipes/minimed.yaml --open")
+def report(
+    recipe: RecipePath,
+    settings: Settings = None,
+    force: Annotated[bool, typer.Option("--force", help="Redo it although it is up to date.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write results.json and the HTML report."""
+    from pmc_llama.pipeline import run_recipe
+
+    page = run_recipe(recipe, settings, until="report", force="report" if force else None)
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+
+
 def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> None:
     """Add a verb that runs one stage, after bringing what it builds on up to date."""
 
@@ -62,7 +79,6 @@ _stage_verb(app, "tokenize", "tokens", "Encode the corpora into token stores.")
 _stage_verb(app, "pretrain", "pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
 _stage_verb(app, "finetune", "finetune", "Tune the base and the adapted model in every regime of the recipe.")
 _stage_verb(app, "evaluate", "evaluate", "Score the test questions with every tuned model.")
-_stage_verb(app, "report", "report", "Write results.json and the HTML report.")
 inspection.add_to(app)
 models.add_to(app)
 

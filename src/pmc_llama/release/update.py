@@ -20,7 +20,7 @@ from pmc_llama.release.trained import read_if_there, read_recipe
 from pmc_llama.release.unseen import keys_of, sample, unseen, write_papers
 
 SIGNIFICANT = 0.05
-Run = Callable[..., None]
+Run = Callable[..., object]
 """`run(recipe, settings, until=STAGE)` runs a recipe: the pipeline's `run_recipe`."""
 
 

@@ -1,4 +1,4 @@
-"""The comparison as a table for the terminal."""
+"""The results as a table for the terminal."""
 
 from typing import Any
 
