@@ -3,7 +3,8 @@
     python benchmarks/order_scale.py [--documents 4900000] [--tokens 75e9]
 
 The store has true offsets of drawn lengths and sparse token files, so all is as in a real run but the disk. Each order
-is opened in a process of its own; times are of its CPU, which neighbours on the machine disturb least. Prints a table and writes benchmarks/results/order_scale.json.
+is opened in a process of its own; times are of its CPU, which neighbours on the machine disturb least. Prints a table
+and writes benchmarks/results/order_scale.json.
 """
 
 import argparse

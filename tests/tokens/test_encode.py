@@ -1,5 +1,7 @@
 """The encoders equal SentencePiece and each other, whatever stands in a text."""
 
+import gzip
+import json
 import random
 import warnings
 from pathlib import Path
@@ -41,6 +43,17 @@ def test_the_encoder_equals_sentencepiece_on_adversarial_strings(model: str, req
     assert encoder.uses_memo
     texts = adversarial(20_000)
     assert [text for text in texts if encoder.encode(text).tolist() != plain.encode(text)] == []
+
+
+def test_the_encoder_equals_sentencepiece_on_real_texts(shared_data: Path, mistral_model: Path) -> None:
+    encoder, plain = load_encoder(mistral_model), sentencepiece.SentencePieceProcessor(model_file=str(mistral_model))
+    texts = [(shared_data / "general" / "wikitext-2" / "test.txt").read_text()]
+    for path in sorted((shared_data / "s2orc_v1").glob("s2orc_*.jsonl.gz")):
+        texts += [json.loads(line)["content"]["text"] for line in gzip.open(path).readlines()[::15]]
+    for path in sorted((shared_data / "qa").rglob("*.json*")):
+        texts.append(path.read_text()[:200_000])
+    assert len(texts) > 40
+    assert [text[:40] for text in texts if encoder.encode(text).tolist() != plain.encode(text)] == []
 
 
 @settings(max_examples=300, deadline=None)
