@@ -130,7 +130,7 @@ def memory_of(
     return Memory(
         weights=(4 * trained + 2 * frozen) / processes,
         optimizer=8 * trained / processes,
-        gradients=4 * trained / processes + (0 if lora is not None else 6 * max(block, head)),
+        gradients=4 * trained / processes + (0 if lora is not None else 6 * block),
         gathered=2 * in_reach,
         activations=_activation_bytes(config, options, tokens, cuda=cuda),
         loss=CHUNK_BYTES_PER_LOGIT * min(2**24, tokens * vocab) + 6 * head + 4 * tokens * d,
