@@ -1,3 +1,5 @@
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
+from pmc_llama.qa.question import Question
+from pmc_llama.qa.score import score
 from pmc_llama.release.export import export_model
 from pmc_llama.release.hub import publish
 from release.fake_hub import TOKEN, FakeHub, fake_hub
@@ -68,6 +72,44 @@ def test_round_trip_gives_the_same_logits_and_stops_at_eos(exported: Path, hub: 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(exported).eval(), AutoTokenizer.from_pretrained(exported)
     with torch.inference_mode():
         assert torch.equal(logits, model(**tokenizer(QUESTION, return_tensors="pt")).logits)
+
+
+PEER = """
+import json, sys
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+question = sys.argv[1]
+lm = HFLM(pretrained="org/tiny", revision="v1", device="cpu", dtype="float32", batch_size=1)
+asked = [Instance("loglikelihood", {}, (question, answer), i) for i, answer in enumerate((" yes", " no"))]
+settings = {"until": [], "max_gen_toks": 40, "do_sample": False}
+written = lm.generate_until([Instance("generate_until", {}, (question, settings), 0)])
+print("RESULT", json.dumps([[value for value, _ in lm.loglikelihood(asked)], written]))
+"""
+
+
+def harness() -> str | None:
+    """A Python that has lm-evaluation-harness: this one, or the benchmarks' own environment."""
+    if importlib.util.find_spec("lm_eval") is not None:
+        return sys.executable
+    own = Path(__file__).parents[2] / ".venvs" / "lm_eval" / "bin" / "python"
+    return str(own) if own.is_file() else None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(harness() is None, reason="lm-evaluation-harness is not installed")
+def test_the_harness_loads_it_from_the_hub_and_scores_alike(exported: Path, hub: FakeHub, tmp_path: Path) -> None:
+    publish(exported, "org/tiny", revision_tag="v1", dry_run=False, token=TOKEN)
+    env = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    env.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run([str(harness()), "-c", PEER, QUESTION], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    scores, written = json.loads(line.removeprefix("RESULT "))
+    assert written == [ANSWER.strip()]
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(exported).eval(), AutoTokenizer.from_pretrained(exported)
+    question = Question("t", "0", QUESTION.removeprefix("Question: ").removesuffix("\nAnswer:"), ("yes", "no"), 0)
+    (expected,) = score(model, tokenizer, [question], prompt="plain")
+    assert scores == pytest.approx(expected.option_logprobs, abs=5e-5)
 
 
 def plan_paths(hub: FakeHub) -> set[str]:
