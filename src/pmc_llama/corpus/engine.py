@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,7 +15,7 @@ from pmc_llama.errors import PmcLlamaError
 from pmc_llama.recipe.corpus import CorpusSection
 
 AHEAD_PER_WORKER = 2
-"""Calls given out before their results are taken: bounds what waits in memory."""
+"""Calls given out before their results are taken, over all maps of an engine: bounds what waits in memory."""
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -49,6 +50,31 @@ class Engine(Protocol):
         ...
 
 
+def _in_order(
+    submit: Callable[[A], Any], result: Callable[[Any], R], arguments: Iterable[A], permits: threading.Semaphore
+) -> Iterator[R]:
+    """Results in the order of the arguments. A map without a permit waits for one, others go on with what they have."""
+    waiting: deque[Any] = deque()
+    arguments = iter(arguments)
+    exhausted = False
+    try:
+        while waiting or not exhausted:
+            while not exhausted and permits.acquire(blocking=not waiting):
+                for argument in itertools.islice(arguments, 1):
+                    waiting.append(submit(argument))
+                    break
+                else:
+                    exhausted = True
+                    permits.release()
+            if waiting:
+                value = result(waiting.popleft())
+                permits.release()
+                yield value
+    finally:
+        for _ in waiting:
+            permits.release()
+
+
 def _start_method() -> Any:
     """How processes start: from a server that has imported what they need, where the system has that."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -65,6 +91,7 @@ class LocalEngine:
         self.workers = workers
         self._context = _start_method()
         self._counter = self._context.Value("q", 0)
+        self._permits = threading.Semaphore(workers * AHEAD_PER_WORKER)
         self._pool: ProcessPoolExecutor | None = None
 
     @property
@@ -95,24 +122,16 @@ class LocalEngine:
         if self._pool is None:
             yield from map(function, arguments)
             return
-        waiting: deque[Future[R]] = deque()
-        arguments = iter(arguments)
+        pool = self._pool
         try:
-            for argument in itertools.islice(arguments, self.workers * AHEAD_PER_WORKER):
-                waiting.append(self._pool.submit(function, argument))
-            while waiting:
-                result = waiting.popleft().result()
-                for argument in itertools.islice(arguments, 1):
-                    waiting.append(self._pool.submit(function, argument))
-                yield result
+            yield from _in_order(
+                lambda argument: pool.submit(function, argument), Future.result, arguments, self._permits
+            )
         except BrokenProcessPool as error:
             raise PmcLlamaError(
                 "a worker process died, probably because memory ran out; what is finished is kept: "
                 "run the same command again with fewer `workers`"
             ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 class RayEngine:
@@ -126,6 +145,7 @@ class RayEngine:
         self._ray: Any = ray
         self._address = address
         self._joined = False
+        self._permits = threading.Semaphore()
         self.workers = 1
         self.read_bytes = 0
 
@@ -134,6 +154,7 @@ class RayEngine:
             self._ray.init(address=self._address, log_to_driver=False)
             self._joined = True
         self.workers = int(self._ray.cluster_resources()["CPU"])
+        self._permits = threading.Semaphore(self.workers * AHEAD_PER_WORKER)
         return self
 
     def __exit__(
@@ -148,16 +169,7 @@ class RayEngine:
         def call(argument: A) -> R:  # Ray takes plain functions only, not partials
             return function(argument)
 
-        task = self._ray.remote(call)
-        waiting: deque[Any] = deque()
-        arguments = iter(arguments)
-        for argument in itertools.islice(arguments, self.workers * AHEAD_PER_WORKER):
-            waiting.append(task.remote(argument))
-        while waiting:
-            result = self._ray.get(waiting.popleft())
-            for argument in itertools.islice(arguments, 1):
-                waiting.append(task.remote(argument))
-            yield result
+        yield from _in_order(self._ray.remote(call).remote, self._ray.get, arguments, self._permits)
 
 
 def open_engine(section: CorpusSection, workers: int) -> AbstractContextManager[Engine]:

@@ -80,15 +80,15 @@ def tidy_spans(spans: Iterable[Span], text_length: int) -> tuple[tuple[Span, ...
 
     Real S2ORC records list each span two or three times, unsorted.
     """
-    good: set[Span] = set()
-    invalid: set[Span] = set()
-    for span in spans:
-        (good if 0 <= span.start < span.end <= text_length else invalid).add(span)
-    return tuple(sorted(good, key=_span_order)), len(invalid)
+    distinct = dict.fromkeys(spans)  # keeps their order, so that spans of one place always come in the same one
+    good = [span for span in distinct if 0 <= span.start < span.end <= text_length]
+    good.sort(key=_span_order)
+    return tuple(good), len(distinct) - len(good)
 
 
-def _span_order(span: Span) -> tuple[int, int, str, str]:
-    return span.start, -span.end, span.kind, span.ref or ""
+def _span_order(span: Span) -> int:
+    """By start, then the longest first, as one number: texts are shorter than 2^40."""
+    return (span.start << 40) - span.end
 
 
 def parse_pmcid(value: str | int | None) -> int | None:
@@ -115,9 +115,15 @@ def parse_doi(value: str | None) -> str | None:
     return doi if doi.startswith("10.") and "/" in doi else None
 
 
-def hash64(value: str) -> int:
+def text_hash(text: str) -> int:
+    """A hash that is the same for texts that differ in white space or in the case of ASCII letters only."""
+    return hash64(text.encode("utf-8", "surrogatepass").lower().translate(None, b" \t\r\n"))
+
+
+def hash64(value: str | bytes) -> int:
     """64 bits of BLAKE2b as a signed integer."""
-    digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    digest = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 

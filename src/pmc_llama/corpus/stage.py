@@ -20,7 +20,7 @@ from pmc_llama.corpus.engine import count_read_bytes
 from pmc_llama.corpus.items import Item
 from pmc_llama.corpus.join import PaperMap, PmcIds
 from pmc_llama.corpus.near import signatures
-from pmc_llama.corpus.paper import Counts, Paper, Skip, hash64
+from pmc_llama.corpus.paper import Counts, Paper, Skip, hash64, text_hash
 from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.sniff import READERS, reader_for
@@ -274,5 +274,5 @@ def _row(paper: Paper, text: str, source: str, reader_name: str) -> dict[str, An
         "format": reader_name,
         "version": paper.version,
         "doi_hash": hash64(paper.doi) if paper.doi else None,
-        "text_hash": hash64("".join(text.casefold().split())),
+        "text_hash": text_hash(text),
     }

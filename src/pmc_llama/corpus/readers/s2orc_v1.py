@@ -42,13 +42,13 @@ class _Row(msgspec.Struct):
     content: _Content | None = None
 
 
-class _Attributes(msgspec.Struct):
+class _Attributes(msgspec.Struct, frozen=True):
     id: str | int | None = None
     ref_id: str | int | None = None
     n: str | int | float | None = None
 
 
-class _Annotation(msgspec.Struct):
+class _Annotation(msgspec.Struct, frozen=True):
     start: int
     end: int
     attributes: _Attributes | None = None
@@ -126,7 +126,7 @@ def _annotate(paper: Paper, annotations: dict[str, str | None], options: Options
         except (msgspec.DecodeError, UnicodeDecodeError):
             paper.invalid_spans += 1
             continue
-        spans += [_span(kind, annotation) for annotation in found]
+        spans += [_span(kind, annotation) for annotation in dict.fromkeys(found)]  # each stands there 2 or 3 times
     paper.spans, invalid = tidy_spans(spans, len(paper.text))
     paper.invalid_spans += invalid
     for span in paper.spans:
