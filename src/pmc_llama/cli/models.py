@@ -74,11 +74,9 @@ def export(
 ) -> None:
     """Write a model of a run as a publishable Hugging Face folder with its card."""
     from pmc_llama.release.export import export_model
-    from pmc_llama.release.update import check_not_worse
 
-    if not allow_worse:
-        check_not_worse(run)
-    print(f"exported to {export_model(run, out, which=model, merged=not adapter, base_repo=base_repo)}")
+    options = {"merged": not adapter, "allow_worse": allow_worse}
+    print(f"exported to {export_model(run, out, which=model, base_repo=base_repo, **options)}")
 
 
 def publish(
@@ -108,7 +106,9 @@ def serve(
     from pmc_llama.serve import server
 
     if web:
-        folders = {Path(model).name: Path(model)} | ({beside.name: beside} if beside else {})
+        shown = ([beside] if beside else []) + [Path(model)]
+        names = [folder.name for folder in shown]
+        folders = dict(zip(names if len(set(names)) == len(shown) else map(str, shown), shown, strict=True))
         server.serve_playground(folders, host=host, port=port, token=token)
     else:
         server.serve(model, host=host, port=port, token=token)
