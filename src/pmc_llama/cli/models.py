@@ -75,8 +75,8 @@ def export(
     """Write a model of a run as a publishable Hugging Face folder with its card."""
     from pmc_llama.release.export import export_model
 
-    options = {"merged": not adapter, "allow_worse": allow_worse}
-    print(f"exported to {export_model(run, out, which=model, base_repo=base_repo, **options)}")
+    export_model(run, out, which=model, merged=not adapter, base_repo=base_repo, allow_worse=allow_worse)
+    print(f"exported to {out}")
 
 
 def publish(
