@@ -173,7 +173,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", SEEDS)
 @settings(
-    max_examples=int(os.environ.get("PMC_LLAMA_FUZZ", "60")), deadline=5000, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("PMC_LLAMA_FUZZ", "60")), deadline=None, suppress_health_check=list(HealthCheck)
 )
 @given(data=st.data())
 def test_mutated_inputs_end_in_papers_reasons_or_a_clear_error(
