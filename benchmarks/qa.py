@@ -55,6 +55,7 @@ Task = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="speed", choices=["setup", "parity", "golden", "speed"])
+    parser.add_argument("--tasks", nargs="*", default=[], help="of the parity run (none: all)")
     parser.add_argument("--limit", type=int, default=None, help="questions a task")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -66,7 +67,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "parity":
-            print_parity(run_parity(Path(folder), options.limit, options.threads))
+            keep_parity(run_parity(Path(folder), options.tasks, options.limit, options.threads))
         elif options.what == "golden":
             write_golden(Path(folder), options.threads)
         else:
@@ -206,14 +207,19 @@ def our_side(questions: dict[str, list[Question]], name: str, shots: int, limit:
     return {"questions": mine, "answers": answers, "shots": choose_shots(mine, pool, shots, kind=kind)}
 
 
-def run_parity(folder: Path, limit: int | None, threads: int) -> list[dict[str, Any]]:
-    """Score every question on both sides; one row a task. Shots are sampled as the harness does, but for MMLU's."""
+def run_parity(folder: Path, tasks: Sequence[str], limit: int | None, threads: int) -> list[dict[str, Any]]:
+    """Score every question of `tasks` (empty: all) on both sides; one row a task, shown as it comes.
+
+    Shots are sampled as the harness does, but for MMLU's, which are the first of its development set.
+    """
     questions = read_questions()
     write_tasks(folder, questions)
     model_path = write_model(folder / "model", hidden=128, layers=4, spread=0.2)
-    five = min(60, limit or 60)
-    plan = [(name, 5, five) for name in ("mmlu", "medmcqa", "medqa", "headqa")] + [("pubmedqa", 1, five)]
-    plan += [(name, 0, limit) for name in ("pubmedqa", "mmlu", "headqa", "medqa", "medmcqa", "medmcqa_texts")]
+    few = min(60, limit or 60)
+    plan = [(name, 0, limit) for name in ("pubmedqa", "medqa", "medmcqa", "mmlu", "headqa")]
+    plan += [("medmcqa_texts", 0, min(500, limit or 500)), ("pubmedqa", 1, few)]
+    plan += [(name, 5, few) for name in ("mmlu", "medmcqa", "medqa", "headqa")]
+    plan = [row for row in plan if not tasks or row[0] in tasks]
     tokenizer, model = hf_tokenizer(model_path), load_for_inference(model_path)
     found = []
     for name, shots, count in plan:
@@ -222,6 +228,8 @@ def run_parity(folder: Path, limit: int | None, threads: int) -> list[dict[str, 
         ours = our_side(questions, name, shots, count)
         scored = score(model, tokenizer, **ours, max_length=MAX_LENGTH)
         found.append({"task": name, "shots": shots, **compare(ours, scored, peer["samples"])})
+        show = {key: f"{value:.2e}" if isinstance(value, float) else value for key, value in found[-1].items()}
+        print("  ".join(f"{key}={value}" for key, value in show.items()), flush=True)
     return found
 
 
@@ -285,15 +293,14 @@ def write_golden(folder: Path, threads: int) -> None:
     files.write_json(ROOT / "tests" / "qa" / "golden.json", {"versions": versions(), "rows": found})
 
 
-def print_parity(found: list[dict[str, Any]]) -> None:
-    """Print the table, keep it, and fail if any row is not equal."""
-    for row in found:
-        print(
-            "  ".join(
-                f"{key}={value:.2e}" if isinstance(value, float) else f"{key}={value}" for key, value in row.items()
-            )
-        )
-    files.write_json(RESULTS / "qa_parity.json", {"versions": versions(), "rows": found})
+def keep_parity(found: list[dict[str, Any]]) -> None:
+    """Keep the rows, beside those of tasks that were not run this time, and fail if any is not equal."""
+    path = RESULTS / "qa_parity.json"
+    kept = files.read_json(path)["rows"] if path.is_file() else []
+    ran = {(row["task"], row["shots"]) for row in found}
+    rows = [row for row in kept if (row["task"], row["shots"]) not in ran] + found
+    rows.sort(key=lambda row: (row["shots"], row["task"]))
+    files.write_json(path, {"versions": versions(), "rows": rows})
     bad = [
         row
         for row in found
@@ -324,39 +331,46 @@ def run_speed(folder: Path, options: argparse.Namespace) -> None:
     model_path = write_model(folder / "model", hidden=512, layers=6, spread=0.05)
     tokenizer = hf_tokenizer(model_path)
     model = load_for_inference(model_path, dtype=getattr(torch, options.dtype))
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in SPEED_ROWS}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in SPEED_ROWS}
     jobs = [{"name": task, "shots": shots, "limit": limit} for task, shots in SPEED_ROWS.values()]
     for _ in range(options.runs):
         peer = run_peer(folder, model_path, jobs, options.dtype, options.threads)
         for name, (task, _) in SPEED_ROWS.items():
-            runs[name].append((_time_ours(model, tokenizer, questions, name, limit), peer[task]["seconds"]))
-            print(f"{name}: ours {runs[name][-1][0]:.2f} s, lm_eval {runs[name][-1][1]:.2f} s", flush=True)
+            ours_s, ours_cpu_s = _time_ours(model, tokenizer, questions, name, limit)
+            theirs = {"peer_s": peer[task]["seconds"], "peer_cpu_s": peer[task]["cpu_seconds"]}
+            runs[name].append({"ours_s": ours_s, "ours_cpu_s": ours_cpu_s, **theirs})
+            print(name, {key: round(value, 2) for key, value in runs[name][-1].items()}, flush=True)
     report = {"hardware": hardware(options.threads), "versions": versions()}
     report["model"] = {"parameters": sum(p.numel() for p in model.parameters()), "dtype": options.dtype}
     report["rows"] = [_speed_row(name, limit, found) for name, found in runs.items()]
     files.write_json(RESULTS / "qa.json", report)
     for row in report["rows"]:
-        print(f"{row['name']:14} {row['ours']:8.1f} {row['peer']:8.1f} {row['unit']}  ratio {row['ratio']:.1f}")
+        speeds = f"{row['ours']:8.1f} {row['peer']:8.1f} {row['unit']}"
+        print(f"{row['name']:14} {speeds}  ratio {row['ratio']:.1f}  (processor time {row['cpu_ratio']:.1f})")
 
 
-def _time_ours(model: Any, tokenizer: Any, questions: dict[str, list[Question]], name: str, limit: int) -> float:
+def _time_ours(
+    model: Any, tokenizer: Any, questions: dict[str, list[Question]], name: str, limit: int
+) -> tuple[float, float]:
+    """Seconds by the clock and of processor time."""
     mine = questions["medqa" if name == "letters" else "medmcqa"][:limit]
     shots = choose_shots(mine, questions["medmcqa"][-5:], 5) if name == "5-shot-fixed" else None
-    started_s = time.perf_counter()
+    started_s, started_cpu_s = time.perf_counter(), time.process_time()
     score(model, tokenizer, mine, shots=shots, answers="texts" if name == "option-texts" else None)
-    return time.perf_counter() - started_s
+    return time.perf_counter() - started_s, time.process_time() - started_cpu_s
 
 
-def _speed_row(name: str, limit: int, found: list[tuple[float, float]]) -> dict[str, Any]:
-    ours, peer = (limit / statistics.median(side) for side in zip(*found, strict=True))
+def _speed_row(name: str, limit: int, found: list[dict[str, float]]) -> dict[str, Any]:
+    medians = {key: statistics.median(run[key] for run in found) for key in found[0]}
     return {
         "name": name,
         "unit": "questions/s",
-        "ours": ours,
-        "peer": peer,
+        "ours": limit / medians["ours_s"],
+        "peer": limit / medians["peer_s"],
         "peer_name": "lm_eval",
-        "ratio": ours / peer,
-        "runs": [{"ours_s": mine, "peer_s": theirs} for mine, theirs in found],
+        "ratio": medians["peer_s"] / medians["ours_s"],
+        "cpu_ratio": medians["peer_cpu_s"] / medians["ours_cpu_s"],
+        "runs": found,
     }
 
 

@@ -53,11 +53,11 @@ class _Laid(msgspec.Struct, frozen=True):
 
 def score_rows(model: Any, batches: Iterable[list[Row]], shared: Sequence[int]) -> Iterator[tuple[Row, list[Value]]]:
     """Each row with the values of its branches, batch after batch. All contexts begin with `shared`."""
-    prefix = _Prefix(model, shared)
+    prefix, head = _Prefix(model, shared), _Head(model)
     for rows in batches:
         laid = _lay(rows, len(shared), model.device)
         hidden = prefix.hidden(laid)  # [B, T, D]
-        logprob, likeliest = _token_logprobs(model, hidden.flatten(0, 1), laid)  # [N], [N]
+        logprob, likeliest = head.read(hidden.flatten(0, 1), laid)  # [N], [N]
         sums = torch.zeros(2, sum(len(row.branches) for row in rows), dtype=torch.float64, device=logprob.device)
         sums.index_add_(1, laid.owner, torch.stack([logprob, (~likeliest).float()]).double())
         values = iter([Value(total, missed == 0) for total, missed in zip(*sums.tolist(), strict=True)])
@@ -132,21 +132,24 @@ def _lay(rows: Sequence[Row], skip: int, device: torch.device) -> _Laid:
     return _Laid(*(one.to(device) for one in (ids, positions, branch, place, target, owners)))
 
 
-def _token_logprobs(model: Any, hidden: Tensor, laid: _Laid) -> tuple[Tensor, Tensor]:
-    """fp32 log-probability of each scored token [N] and whether it is the likeliest, from hidden states [B·T, D]."""
-    head = model.get_output_embeddings()
-    weight = head.weight.float()  # [V, D]
-    bias = head.bias.float() if head.bias is not None else None
-    places, which = torch.unique_consecutive(
-        laid.place, return_inverse=True
-    )  # options share their context's last place
-    logprobs, likeliest = [], []
-    for start in range(0, len(places), _PLACES_AT_ONCE):
-        end = start + _PLACES_AT_ONCE
-        logits = F.linear(hidden[places[start:end]].float(), weight, bias)  # [C, V]
-        low, high = torch.searchsorted(which, torch.tensor([start, end], device=which.device)).tolist()
-        local = which[low:high] - start
-        picked = logits[local, laid.target[low:high]]
-        logprobs.append(picked - logits.logsumexp(-1)[local])
-        likeliest.append(picked >= logits.amax(-1)[local])
-    return torch.cat(logprobs), torch.cat(likeliest)
+class _Head:
+    """The projection onto the vocabulary, in fp32 whatever the model's precision."""
+
+    def __init__(self, model: Any) -> None:
+        layer = model.get_output_embeddings()
+        self._weight = layer.weight.float()  # [V, D]
+        self._bias = layer.bias.float() if layer.bias is not None else None
+
+    def read(self, hidden: Tensor, laid: _Laid) -> tuple[Tensor, Tensor]:
+        """Log-probability of each scored token [N] and whether it is the likeliest, from hidden states [B·T, D]."""
+        places, which = torch.unique_consecutive(laid.place, return_inverse=True)  # first tokens of options share one
+        logprobs, likeliest = [], []
+        for start in range(0, len(places), _PLACES_AT_ONCE):
+            end = start + _PLACES_AT_ONCE
+            logits = F.linear(hidden[places[start:end]].float(), self._weight, self._bias)  # [C, V]
+            low, high = torch.searchsorted(which, torch.tensor([start, end], device=which.device)).tolist()
+            local = which[low:high] - start
+            picked = logits[local, laid.target[low:high]]
+            logprobs.append(picked - logits.logsumexp(-1)[local])
+            likeliest.append(picked >= logits.amax(-1)[local])
+        return torch.cat(logprobs), torch.cat(likeliest)

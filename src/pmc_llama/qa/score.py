@@ -52,7 +52,7 @@ def score(
     prompt: str = "lm-eval",
     answers: Answers | None = None,
     normalise: Normalise = "none",
-    batch_tokens: int = 16384,
+    batch_tokens: int | None = None,
     max_length: int | None = None,
     shots: Sequence[Sequence[Question]] | None = None,
     journal: Journal | None = None,
@@ -60,7 +60,8 @@ def score(
     """Score questions, in their order. Semantics are lm-evaluation-harness'; results do not depend on `batch_tokens`.
 
     `model`: a causal LM of transformers in eval mode, of any precision; `shots`: solved questions to show before each
-    question; `max_length`: longest input in tokens (None: the model's), longer ones are truncated from the left;
+    question; `batch_tokens`: tokens in one forward pass (None: 16,384, or 4,096 on a CPU, whose caches hold no more);
+    `max_length`: longest input in tokens (None: the model's), longer ones are truncated from the left;
     `journal`: where results are kept as they come, so that an interrupted call goes on. Where torch.distributed is
     initialised, each process scores its share and all return everything. Raises InputError for a continuation that has
     no tokens or does not fit `max_length`.
@@ -68,6 +69,7 @@ def score(
     examples = shots if shots is not None else [()] * len(questions)
     prompts = [render(prompt, one, answers, solved) for one, solved in zip(questions, examples, strict=True)]
     limit = max_length or int(model.config.max_position_embeddings)
+    batch_tokens = batch_tokens or (4096 if model.device.type == "cpu" else 16384)
     found: dict[int, Scored] = journal.read(Scored) if journal else {}
     todo = [i for i in range(len(questions)) if i not in found]
     if distributed.is_initialized():

@@ -76,7 +76,7 @@ class EvaluateSection(Section):
     """What an option's log-likelihood is divided by before the largest is chosen."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the weights (`auto`: bf16 where the hardware multiplies it fast); log-likelihoods are summed in fp32."""
-    batch_tokens: int = Field(default=16384, ge=1)
-    """Tokens in one forward pass."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens in one forward pass (None: 16,384, or 4,096 on a CPU); results do not depend on it."""
     max_length: int | None = Field(default=None, ge=8)
     """Longest input in tokens (None: the model's own); longer ones lose their beginning, counted."""
