@@ -131,7 +131,9 @@ def _with_token_ids(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 
 def _read_weights(model: nn.Module, folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
-        raise InputError(f"model {folder} has no *.safetensors file")
+        old = any(folder.glob("pytorch_model*.bin"))
+        hint = ", only pytorch_model*.bin: convert it first (pmc_llama.model.convert.convert_bin)" if old else ""
+        raise InputError(f"model {folder} has no *.safetensors file{hint}")
     state = {_checkpoint_key(name): value for name, value in model.state_dict().items() if ".lora_" not in name}
     if causal_lm(model).config.tie_word_embeddings:
         state.pop("lm_head.weight")  # the embedding's storage; absent from the file
