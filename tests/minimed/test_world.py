@@ -12,6 +12,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pmc_llama.errors import RecipeError
 from pmc_llama.files import sha256_file
 from pmc_llama.minimed.facts import build_world
 from pmc_llama.minimed.fields import load_prose
@@ -177,3 +178,9 @@ def test_tokenizer_is_llamas(world: Path) -> None:
     assert len(tokenizer.encode("2023")) >= 4
     pieces = [tokenizer.id_to_piece(i) for i in range(tokenizer.get_piece_size())]
     assert not any("\n" in piece or "\u2581" in piece.lstrip("\u2581") for piece in pieces)
+
+
+def test_more_pieces_than_the_papers_hold_are_refused(tmp_path: Path) -> None:
+    section = MiniMedSection(drugs=8, papers_per_drug=1, general_papers=1, vocab_size=20_000)
+    with pytest.raises(RecipeError, match=r"minimed\.vocab_size: 20000"):
+        write_world(section, 0, tmp_path)

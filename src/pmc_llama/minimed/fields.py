@@ -30,6 +30,10 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journals: tuple[str, ...]
     relations: tuple[Relation, ...]
 
+    def relation(self, name: str) -> Relation:
+        """The relation called `name`."""
+        return next(relation for relation in self.relations if relation.name == name)
+
 
 class Frames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What stands around a stated fact {s} in each part of a paper."""

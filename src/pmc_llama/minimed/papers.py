@@ -39,6 +39,26 @@ class PaperPlan(msgspec.Struct, frozen=True):
         """Of the entities."""
         return [entity.name for entity in self.entities]
 
+    @property
+    def corpusid(self) -> int:
+        """The paper's id in S2ORC."""
+        return 250_000_000 + 37 * self.number
+
+    @property
+    def doi(self) -> str:
+        """Under the prefix that is reserved for examples."""
+        return f"10.5555/minimed.{self.number:06d}"
+
+    @property
+    def pmcid(self) -> str | None:
+        """PMC id, of medical papers."""
+        return str(7_000_000 + self.number) if self.medical else None
+
+    @property
+    def pubmed(self) -> str | None:
+        """PMID, of medical papers."""
+        return str(33_000_000 + self.number) if self.medical else None
+
 
 def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]:
     """Write `s2orc/s2orc_000N.jsonl.gz` and `papers/papers_0000.jsonl.gz` under `out`; returns what is in them."""
@@ -99,52 +119,38 @@ def _record(plan: PaperPlan, rng: random.Random) -> tuple[dict[str, Any], dict[s
     journal, year = rng.choice(plan.field.journals), rng.randint(2005, 2022)
     draft = Draft(rng)
     lay_out(draft, title=title, journal=journal, year=year, sections=_sections(plan, prose, rng))
-    corpusid, doi = 250_000_000 + 37 * plan.number, f"10.5555/minimed.{plan.number:06d}"
-    pmcid = str(7_000_000 + plan.number) if plan.medical else None
-    pubmed = str(33_000_000 + plan.number) if plan.medical else None
     license_name = rng.choice(["CCBY", "CCBY", "CCBY", "CCBYNC"])
+    open_access = {"license": license_name, "openaccessurl": f"https://doi.org/{plan.doi}", "status": "GOLD"}
+    ids = {"pubmed": plan.pubmed, "pubmedcentral": plan.pmcid, "dblp": None, "doi": plan.doi}
     record = {
-        "corpusid": corpusid,
-        "externalids": {
-            "arxiv": None,
-            "mag": None,
-            "acl": None,
-            "pubmed": pubmed,
-            "pubmedcentral": pmcid,
-            "dblp": None,
-            "doi": doi,
-        },
+        "corpusid": plan.corpusid,
+        "externalids": {"arxiv": None, "mag": None, "acl": None, **ids},
         "content": {
             "source": {
                 "pdfurls": None,
                 "pdfsha": hashlib.sha1(draft.text.encode()).hexdigest(),
-                "oainfo": {"license": license_name, "openaccessurl": f"https://doi.org/{doi}", "status": "GOLD"},
+                "oainfo": open_access,
             },
             "text": draft.text,
             "annotations": draft.annotations(),
         },
         "updated": f"2023-01-{rng.randint(1, 28):02d}T{rng.randint(0, 23):02d}:16:06Z",
     }
-    row = {
-        "corpusid": corpusid,
-        "externalids": {
-            "ACL": None,
-            "DBLP": None,
-            "ArXiv": None,
-            "MAG": None,
-            "CorpusId": str(corpusid),
-            "PubMed": pubmed,
-            "DOI": doi,
-            "PubMedCentral": pmcid,
-        },
+    return record, _row(plan, title, year)
+
+
+def _row(plan: PaperPlan, title: str, year: int) -> dict[str, Any]:
+    """The row of the `papers` data set; its ids have other keys than the record's."""
+    ids = {"PubMed": plan.pubmed, "DOI": plan.doi, "PubMedCentral": plan.pmcid}
+    category = "Medicine" if plan.medical else "Environmental Science"
+    return {
+        "corpusid": plan.corpusid,
+        "externalids": {"ACL": None, "DBLP": None, "ArXiv": None, "MAG": None, "CorpusId": str(plan.corpusid), **ids},
         "title": title,
         "year": year,
         "isopenaccess": True,
-        "s2fieldsofstudy": [
-            {"category": "Medicine" if plan.medical else "Environmental Science", "source": "s2-fos-model"}
-        ],
+        "s2fieldsofstudy": [{"category": category, "source": "s2-fos-model"}],
     }
-    return record, row
 
 
 def _sections(plan: PaperPlan, prose: Prose, rng: random.Random) -> list[tuple[str, list[str]]]:

@@ -14,8 +14,7 @@ from pmc_llama.minimed.fields import Relation, load_prose
 from pmc_llama.minimed.prose import fill, sentence
 
 OPTIONS = 4
-DIRECT_WORDINGS, CASE_WORDINGS = 4, 2
-"""In how many wordings a tuning drug's fact is asked. A test drug's fact is asked in one: items are independent."""
+CASES_PER_TUNING_FACT = 2
 ABSTRACTS = {"yes": 132, "no": 80, "maybe": 28}
 """PubMedQA's shares of the three labels; half are for tuning, half are the test set."""
 
@@ -36,33 +35,32 @@ def write_questions(world: World, seed: int, out: Path) -> dict[str, int]:
     rng = random.Random(f"{seed}/questions")
     counts = {}
     for split, drugs in {"train": world.tuning_drugs, "dev": world.test_drugs}.items():
-        direct = _direct(rng, drugs, DIRECT_WORDINGS if split == "train" else 1)
+        direct = _direct(rng, drugs, every_wording=split == "train")
         counts[f"medmcqa/{split}.json"] = _write_lines(out / "medmcqa" / f"{split}.json", map(_medmcqa_row, direct))
     for split, drugs in {"train": world.tuning_drugs, "test": world.test_drugs}.items():
         name = f"medqa/US/4_options/phrases_no_exclude_{split}.jsonl"
-        cases = _cases(rng, drugs, CASE_WORDINGS if split == "train" else 1)
+        cases = _cases(rng, drugs, CASES_PER_TUNING_FACT if split == "train" else 1)
         counts[name] = _write_lines(out / name, map(_medqa_row, cases))
     return counts | _write_abstracts(rng, world, out / "pubmedqa")
 
 
-def _direct(rng: random.Random, drugs: Sequence[Entity], wordings: int) -> list[Item]:
-    """Plain questions for facts."""
+def _direct(rng: random.Random, drugs: Sequence[Entity], *, every_wording: bool) -> list[Item]:
+    """Plain questions for facts: each in every wording, or, for tests, in one, so that the items are independent."""
     items: list[Item] = []
     for relation in load_prose().medical.relations:
-        for i in range(wordings):
-            template = relation.questions[i] if wordings > 1 else None
-            items += _items(rng, drugs, relation, [template] if template else relation.questions)
+        for templates in [[question] for question in relation.questions] if every_wording else [relation.questions]:
+            items += _items(rng, drugs, relation, templates)
     return rng.sample(items, len(items))
 
 
-def _cases(rng: random.Random, drugs: Sequence[Entity], wordings: int) -> list[Item]:
+def _cases(rng: random.Random, drugs: Sequence[Entity], per_fact: int) -> list[Item]:
     """Vignettes that need the same facts, or, in two hops, the sign of the condition that the drug treats."""
     prose = load_prose()
     items: list[Item] = []
-    for _ in range(wordings):
+    for _ in range(per_fact):
         for relation in prose.medical.relations:
             items += _items(rng, drugs, relation, relation.cases)
-        items += _items(rng, drugs, prose.medical.relations[0], prose.sign_cases, prose.signs)
+        items += _items(rng, drugs, prose.medical.relation("indication"), prose.sign_cases, prose.signs)
     return rng.sample(items, len(items))
 
 
@@ -154,7 +152,7 @@ def _write_abstracts(rng: random.Random, world: World, out: Path) -> dict[str, i
 def _abstract(rng: random.Random, drug: Entity, label: str) -> dict[str, Any]:
     """A PubMedQA entry whose results answer the question; nothing outside the abstract does."""
     trial = load_prose().trial
-    complaint = rng.choice(load_prose().medical.relations[2].values)
+    complaint = rng.choice(load_prose().medical.relation("side_effect").values)
 
     def write(template: str) -> str:
         numbers = {"n": rng.randint(40, 900), "m": rng.randint(2, 12)}
