@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test lint format docs bench clean $(BENCHES:%=bench-%)
 demo: $(READY)  ## the whole recipe on MiniMed, the synthetic medical world
 	$(BIN)/pmc-llama run recipes/minimed.yaml
 
@@ -19,6 +19,23 @@ lint: $(READY)  ## style, formatting and types
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Each benchmark measures ours and a peer in one run; a peer has an environment of its own.
+PEER_datatrove := 'datatrove[io,processing]' orjson isal msgspec lxml pydantic pyyaml
+PEER_lm_eval := lm_eval==0.4.13 transformers datasets accelerate sentencepiece protobuf
+
+.venvs/%/.ready:
+	$(PYTHON) -m venv .venvs/$*
+	.venvs/$*/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 $(PEER_$*)
+	@touch $@
+
+BENCHES := corpus corpus_near tokens order_scale qa train
+bench-corpus bench-tokens: .venvs/datatrove/.ready
+bench-qa: .venvs/lm_eval/.ready
+$(BENCHES:%=bench-%): bench-%: $(READY)  ## one benchmark: prints a table, writes benchmarks/results
+	$(BIN)/python benchmarks/$*.py
+
+bench: $(BENCHES:%=bench-%)
 
 docs: $(READY)  ## the generated part of the documentation
 	$(BIN)/python -m pmc_llama.recipe.reference > docs/reference.md
