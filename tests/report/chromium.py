@@ -48,8 +48,8 @@ class Chromium:
         path = executable()
         assert path is not None
         command = [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        environment = os.environ | {"TMPDIR": str(profile)}
-        self._pid = os.posix_spawn(path, command, environment, file_actions=null + pipes, setpgroup=0)
+        # its socket lies in TMPDIR: a test's own folder can be too long a path for one
+        self._pid = os.posix_spawn(path, command, os.environ, file_actions=null + pipes, setpgroup=0)
         os.close(to_browser)
         os.close(from_browser)
         self._buffer, self._last_id, self._session = b"", 0, ""
@@ -113,9 +113,11 @@ class Chromium:
         deadline_s = time.monotonic() + PATIENCE_S
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._read], [], [], max(0.0, deadline_s - time.monotonic()))
-            content = os.read(self._read, 1 << 20) if ready else b""
-            if not content:
+            if not ready:
                 raise TimeoutError("Chromium does not answer")
+            content = os.read(self._read, 1 << 20)
+            if not content:
+                raise RuntimeError("Chromium has ended")
             self._buffer += content
         message, _, self._buffer = self._buffer.partition(b"\0")
         decoded: dict[str, Any] = json.loads(message)
