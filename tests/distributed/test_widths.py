@@ -96,7 +96,7 @@ def test_torchrun_stopped_by_sigterm_leaves_a_checkpoint_that_one_process_goes_o
             assert process.poll() is None, "the run ended by itself"
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(300)
     finally:
         process.kill()
     said = {(tmp_path / f"stopped-{rank}").read_text() for rank in (0, 1)}
