@@ -81,7 +81,8 @@ def main() -> None:
         "ours-build-2": (sys.executable, "ours-build", 2),
     }
     if PEER_PYTHON.exists():
-        plan |= {f"datatrove-{task}": (PEER_PYTHON, f"datatrove-{task}", 1) for task in ("select", "build")}
+        tasks = [f"datatrove-{task}{isal}" for task in ("select", "build") for isal in ("", "-isal")]
+        plan |= {task: (PEER_PYTHON, task, 1) for task in tasks}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in plan}
     for _ in range(options.runs):
         for name, (python, task, workers) in plan.items():
@@ -98,12 +99,13 @@ def report(runs: int, size_mb: float, found: dict[str, list[dict[str, Any]]]) ->
     def speed(name: str, clock: str = "cpu_s") -> float:
         return size_mb / statistics.median(result[clock] for result in found[name])
 
-    pairs = [("select", "ours-select", peer) for peer in ("datatrove-select", "stdlib-select", "isal-bare")]
-    pairs.append(("build", "ours-build", "datatrove-build"))
+    peers = ("datatrove-select", "datatrove-select-isal", "stdlib-select", "isal-bare")
+    pairs = [("select", "ours-select", peer) for peer in peers]
+    pairs += [("build", "ours-build", peer) for peer in ("datatrove-build", "datatrove-build-isal")]
     rows = [
         {"name": name, "unit": "MB of JSON a processor second", "ours": speed(ours), "peer": speed(peer)}
         | {
-            "peer_name": peer.removesuffix("-select").removesuffix("-build"),
+            "peer_name": peer.replace("-select", "").replace("-build", ""),
             "ratio": speed(ours) / speed(peer),
             "runs": runs,
         }
