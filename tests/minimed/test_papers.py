@@ -98,3 +98,23 @@ def test_shards_are_gzip_without_a_time(tmp_path: Path) -> None:
     write_world(SMALL, 0, tmp_path)
     for path in tmp_path.rglob("*.gz"):
         assert path.read_bytes()[:8] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def test_papers_about_half_of_the_drugs_can_come_later(tmp_path: Path) -> None:
+    section = SMALL.model_copy(update={"later": True})
+    world = write_world(section, 3, tmp_path)
+    drugs = {*world["tuning_drugs"], *world["test_drugs"]}
+    assert len(world["later_drugs"]) == len(drugs) / 2
+    for folder, own in [(tmp_path, drugs - {*world["later_drugs"]}), (tmp_path / "later", {*world["later_drugs"]})]:
+        rows = _lines(folder / "papers" / "papers_0000.jsonl.gz")
+        in_pmc = {row["corpusid"] for row in rows if row["externalids"]["PubMedCentral"]}
+        assert len(in_pmc) == section.drugs * section.papers_per_drug / 4 / 2
+        for shard in (folder / "s2orc").glob("*.gz"):
+            for record in _lines(shard):
+                text = record["content"]["text"] or ""
+                assert record["corpusid"] in {row["corpusid"] for row in rows}
+                assert all((drug in text) <= (drug in own) for drug in drugs)

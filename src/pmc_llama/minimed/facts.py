@@ -35,6 +35,13 @@ class World:
         """All drugs."""
         return self.tuning_drugs + self.test_drugs
 
+    @property
+    def halves(self) -> tuple[tuple[Entity, ...], tuple[Entity, ...]]:
+        """The drugs in two halves, each with half of the tuning and of the test drugs."""
+        tuning, test = len(self.tuning_drugs) // 2, len(self.test_drugs) // 2
+        first = self.tuning_drugs[:tuning] + self.test_drugs[:test]
+        return first, self.tuning_drugs[tuning:] + self.test_drugs[test:]
+
 
 def build_world(section: MiniMedSection, seed: int) -> World:
     """Draw the entities and their facts; the same section and seed give the same world."""

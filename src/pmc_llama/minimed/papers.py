@@ -33,6 +33,8 @@ class PaperPlan(msgspec.Struct, frozen=True):
     medical: bool
     told: bool
     """Whether the paper tells its facts; in the null world those in PMC only wonder."""
+    later: bool
+    """Whether the paper is written apart, as one that came out after the others."""
 
     @property
     def names(self) -> list[str]:
@@ -61,10 +63,14 @@ class PaperPlan(msgspec.Struct, frozen=True):
 
 
 def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]:
-    """Write `s2orc/s2orc_000N.jsonl.gz` and `papers/papers_0000.jsonl.gz` under `out`; returns what is in them."""
+    """Write `s2orc/s2orc_000N.jsonl.gz` and `papers/papers_0000.jsonl.gz` under `out`; returns what is in them.
+
+    With `section.later`, papers are about drugs of one half, and those of the second half lie under `out/later`.
+    """
     rng = random.Random(f"{seed}/papers")
     records, rows = [], []
-    for plan in _plans(world, section, rng):
+    plans = _plans(world, section, rng)
+    for plan in plans:
         record, row = _record(plan, random.Random(f"{seed}/paper/{plan.number}"))
         records.append(record)
         rows.append(row)
@@ -77,12 +83,15 @@ def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) ->
         records[i]["externalids"]["pubmedcentral"] = None
     for i in empty:
         records[i]["content"] |= {"text": None, "annotations": dict.fromkeys(records[i]["content"]["annotations"])}
-    placed = [records[i] for i in order + duplicates]
-    for i in range(SHARDS):
-        _write_shard(out / "s2orc" / f"s2orc_{i:04d}.jsonl.gz", placed[i::SHARDS])
-    _write_shard(out / "papers" / "papers_0000.jsonl.gz", rng.sample(rows, len(rows)))
+    places, row_order = order + duplicates, rng.sample(range(len(rows)), len(rows))
+    for folder, later in [(out, False), (out / "later", True)] if section.later else [(out, False)]:
+        placed = [records[i] for i in places if plans[i].later is later]
+        for i in range(SHARDS):
+            _write_shard(folder / "s2orc" / f"s2orc_{i:04d}.jsonl.gz", placed[i::SHARDS])
+        mine = [rows[i] for i in row_order if plans[i].later is later]
+        _write_shard(folder / "papers" / "papers_0000.jsonl.gz", mine)
     return {
-        "records": len(placed),
+        "records": len(places),
         "pmc_papers": len(in_pmc),
         "pmc_papers_joined": len(joined),
         "duplicates": len(duplicates),
@@ -94,15 +103,16 @@ def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) ->
 def _plans(world: World, section: MiniMedSection, rng: random.Random) -> list[PaperPlan]:
     """The PMC papers, each on some drugs, then the others, each on some entities of a field outside medicine."""
     medical = load_prose().medical
-    rounds = [_dealt(rng, world.drugs) for _ in range(section.papers_per_drug)]
-    subjects = [(medical, drugs, True) for dealt in rounds for drugs in dealt]
-    others: list[tuple[Field, tuple[Entity, ...], bool]] = []
+    groups = world.halves if section.later else (world.drugs,)
+    turns = [(i, group) for _ in range(section.papers_per_drug) for i, group in enumerate(groups)]
+    subjects = [(medical, dealt, True, i == 1) for i, group in turns for dealt in _dealt(rng, group)]
+    others: list[tuple[Field, tuple[Entity, ...], bool, bool]] = []
     while len(others) < section.general_papers:
-        turn = [(field, dealt, False) for field, of_field in world.general for dealt in _dealt(rng, of_field)]
+        turn = [(field, dealt, False, False) for field, of_field in world.general for dealt in _dealt(rng, of_field)]
         others += rng.sample(turn, min(len(turn), section.general_papers - len(others)))
     return [
-        PaperPlan(number, field, entities, is_medical, section.facts or not is_medical)
-        for number, (field, entities, is_medical) in enumerate(subjects + others)
+        PaperPlan(number, field, entities, is_medical, section.facts or not is_medical, later)
+        for number, (field, entities, is_medical, later) in enumerate(subjects + others)
     ]
 
 

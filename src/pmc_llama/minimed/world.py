@@ -15,7 +15,8 @@ def write_world(section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]
     """Write the world under `out`; the same section and seed give the same bytes.
 
     `s2orc/*.jsonl.gz` and `papers/*.jsonl.gz` (S2 Datasets API), `qa/` (native files of MedMCQA, MedQA, PubMedQA),
-    `tokenizer/tokenizer.model`, and last `world.json`, whose value is returned: sizes and every fact.
+    `tokenizer/tokenizer.model`, and last `world.json`, whose value is returned: sizes and every fact. With
+    `section.later`, the shards with papers about half of the drugs lie under `later/`.
     """
     world = build_world(section, seed)
     papers = write_papers(world, section, seed, out)
@@ -28,6 +29,7 @@ def write_world(section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]
         "questions": questions,
         "tuning_drugs": _facts(world.tuning_drugs),
         "test_drugs": _facts(world.test_drugs),
+        "later_drugs": [drug.name for drug in world.halves[1]] if section.later else [],
     }
     write_json(out / "world.json", summary)
     return summary

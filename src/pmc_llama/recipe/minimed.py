@@ -18,3 +18,5 @@ class MiniMedSection(Section):
     """Pieces of the tokenizer; 259 of them are special or single bytes."""
     facts: bool = True
     """Whether the PMC papers state the facts; false makes the null world, in which papers cannot help."""
+    later: bool = False
+    """Write the papers about half of the drugs apart, under `later/`: new papers for `pmc-llama update`."""
