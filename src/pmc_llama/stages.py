@@ -17,6 +17,7 @@ from pmc_llama.recipe.inputs import (
     test_settings,
     tokenizer_path,
 )
+from pmc_llama.recipe.qa import SCORED_BY
 from pmc_llama.recipe.tokens import OrderSection
 from pmc_llama.recipe.training import PretrainSection
 from pmc_llama.stamps import Stamp
@@ -72,7 +73,7 @@ def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
     return {
         "section": section.settings(frozenset({"engine", "ray_address"})),
         "files": fingerprint(recipe, corpus_patterns(section)),
-        "tests": test_settings(recipe, exclude=frozenset({"prompt", "answers"})),
+        "tests": test_settings(recipe, exclude=frozenset({"prompt", "answers"}) | SCORED_BY),
     }
 
 

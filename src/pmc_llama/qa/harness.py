@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pmc_llama import files
+from pmc_llama.qa.generate import Generated
 from pmc_llama.qa.prompts import Answers, Prompt, render
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.score import Scored
@@ -15,7 +16,7 @@ from pmc_llama.qa.score import Scored
 def write_samples(
     path: Path,
     questions: Sequence[Question],
-    scored: Sequence[Scored],
+    results: Sequence[Scored | Generated],
     *,
     prompt: str = "lm-eval",
     answers: Answers | None = None,
@@ -23,18 +24,24 @@ def write_samples(
 ) -> None:
     """Write one JSON line a question in the form of `lm_eval run --log_samples` (0.4.13), atomically.
 
-    `prompt`, `answers` and `shots` are what the scores were made with.
+    `prompt`, `answers` and `shots` are what the results were made with. Scores become `loglikelihood` requests with
+    `acc` and `acc_norm`, written answers `generate_until` requests with `exact_match` on the option that was read.
     """
     solved = shots if shots is not None else [()] * len(questions)
-    lines = [
-        msgspec.json.encode(_sample(i, question, one, render(prompt, question, answers, examples)))
-        for i, (question, one, examples) in enumerate(zip(questions, scored, solved, strict=True))
-    ]
-    files.write_bytes(path, b"".join(line + b"\n" for line in lines))
+    lines = []
+    for i, (question, one, examples) in enumerate(zip(questions, results, solved, strict=True)):
+        asked = render(prompt, question, answers, examples)
+        about = _scored(question, one, asked) if isinstance(one, Scored) else _written(question, one, asked)
+        doc = msgspec.to_builtins(question)
+        target = about["target"]
+        hashes = {"doc": files.sha256_json(doc), "target": files.sha256_bytes(target.encode())}
+        hashes["prompt"] = files.sha256_bytes(asked.context.encode())
+        sample = {"doc_id": i, "doc": doc, **about, **{f"{name}_hash": value for name, value in hashes.items()}}
+        lines.append(msgspec.json.encode(sample) + b"\n")
+    files.write_bytes(path, b"".join(lines))
 
 
-def _sample(doc_id: int, question: Question, scored: Scored, prompt: Prompt) -> dict[str, Any]:
-    doc = msgspec.to_builtins(question)
+def _scored(question: Question, scored: Scored, prompt: Prompt) -> dict[str, Any]:
     answers = [
         [str(logprob), str(greedy)]
         for logprob, greedy in zip(scored.option_logprobs, scored.option_greedy, strict=True)
@@ -42,8 +49,6 @@ def _sample(doc_id: int, question: Question, scored: Scored, prompt: Prompt) -> 
     lengths = [len(continuation.removeprefix(" ")) for continuation in prompt.continuations]
     by_length = [logprob / length for logprob, length in zip(scored.option_logprobs, lengths, strict=True)]
     return {
-        "doc_id": doc_id,
-        "doc": doc,
         "target": str(question.gold),
         "arguments": {
             f"gen_args_{i}": {"arg_0": prompt.context, "arg_1": continuation}
@@ -53,11 +58,21 @@ def _sample(doc_id: int, question: Question, scored: Scored, prompt: Prompt) -> 
         "filtered_resps": answers,
         "filter": "none",
         "metrics": ["acc", "acc_norm"],
-        "doc_hash": files.sha256_json(doc),
-        "prompt_hash": files.sha256_bytes(prompt.context.encode()),
-        "target_hash": files.sha256_bytes(str(question.gold).encode()),
         "acc": float(_first_largest(scored.option_logprobs) == question.gold),
         "acc_norm": float(_first_largest(by_length) == question.gold),
+    }
+
+
+def _written(question: Question, written: Generated, prompt: Prompt) -> dict[str, Any]:
+    read = question.labels[written.chosen] if written.chosen >= 0 else "[invalid]"  # the harness' word for no answer
+    return {
+        "target": question.labels[question.gold],
+        "arguments": {"gen_args_0": {"arg_0": prompt.instruction, "arg_1": {}}},
+        "resps": [list(written.texts)],
+        "filtered_resps": [read],
+        "filter": "parsed",
+        "metrics": ["exact_match"],
+        "exact_match": float(written.chosen == question.gold),
     }
 
 

@@ -11,15 +11,14 @@ from typing import Any, Literal
 
 import msgspec
 import torch
-from torch import distributed
 
 from pmc_llama.errors import InputError
-from pmc_llama.progress import Progress
 from pmc_llama.qa.encoding import Encoded, encode_prompts
 from pmc_llama.qa.forward import Branch, Row, Value, score_rows
 from pmc_llama.qa.journal import Journal
 from pmc_llama.qa.prompts import Answers, Prompt, render
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.sharing import share
 
 Normalise = Literal["none", "chars", "bytes", "tokens"]
 MIN_SHARED_TOKENS = 32
@@ -70,31 +69,14 @@ def score(
     prompts = [render(prompt, one, answers, solved) for one, solved in zip(questions, examples, strict=True)]
     limit = max_length or int(model.config.max_position_embeddings)
     batch_tokens = batch_tokens or (4096 if model.device.type == "cpu" else 16384)
-    found: dict[int, Scored] = journal.read(Scored) if journal else {}
-    todo = [i for i in range(len(questions)) if i not in found]
-    if distributed.is_initialized():
-        distributed.barrier()  # all have read the journal before any writes to it
-        todo = todo[distributed.get_rank() :: distributed.get_world_size()]
-    mine: dict[int, Scored] = {}
-    with Progress("score", len(todo), "questions") as progress:
+
+    def work(todo: Sequence[int]) -> Iterator[tuple[int, Scored]]:
         encoded = dict(zip(todo, encode_prompts(tokenizer, [prompts[i] for i in todo]), strict=True))
         for i, values, truncated in _values(model, encoded, limit, batch_tokens):
             lengths = _lengths(prompts[i], encoded[i], normalise)
-            mine[i] = _scored(questions[i].question_id, values, lengths, truncated)
-            if journal:
-                journal.add(i, mine[i])
-            progress.advance()
-    found |= _gathered(mine)
-    return [found[i] for i in range(len(questions))]
+            yield i, _scored(questions[i].question_id, values, lengths, truncated)
 
-
-def _gathered(mine: dict[int, Scored]) -> dict[int, Scored]:
-    """The results of all processes."""
-    if not distributed.is_initialized():
-        return mine
-    parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, mine)
-    return {i: one for part in parts for i, one in part.items()}
+    return share(len(questions), Scored, work, journal=journal, label="score")
 
 
 def _scored(question_id: str, values: Sequence[Value], lengths: Sequence[int], truncated: bool) -> Scored:

@@ -9,6 +9,8 @@ from pmc_llama.recipe.training import LoraSection, TrainSection
 
 TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu", "bioasq", "own"]
 PromptName = Literal["lm-eval", "plain", "pmc-llama-v1", "pmc-llama-v2", "chat"]
+SCORED_BY = frozenset({"method", "shots", "shots_draw"})
+"""Keys of a task that change how its test is scored, but neither its questions nor how a model is tuned on it."""
 
 
 class ColumnsSection(Section):
@@ -44,6 +46,12 @@ class TaskSection(Section):
     """The prompt's name; `pmc-llama qa show` prints what the model sees."""
     answers: Literal["letters", "texts"] | None = None
     """What is scored: the options' letters or their texts (None: as the prompt has it)."""
+    method: Literal["likelihood", "generation"] = "likelihood"
+    """Take the likeliest of the options, or let the model write and read its answer (`evaluate.generation`)."""
+    shots: int = Field(default=0, ge=0)
+    """Solved questions to show before each: of the training split where one is given, else of the test split."""
+    shots_draw: Literal["fixed", "sampled"] = "fixed"
+    """The first ones for all, which is fast as they are computed once, or drawn as lm-evaluation-harness does."""
     limit: int | None = Field(default=None, ge=1)
     """Score only the first so many test questions."""
 
@@ -69,6 +77,23 @@ class RegimeSection(TrainSection):
         return self
 
 
+class GenerationSection(Section):
+    """How a model writes its answers, in tasks with `method: generation`. Nothing comes from the checkpoint."""
+
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What writes; vLLM needs a GPU and the extra `vllm`."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Longest answer in tokens."""
+    samples: int = Field(default=1, ge=1)
+    """One is greedy; more are drawn, and the answer named most often counts (self-consistency)."""
+    temperature: float = Field(default=0.7, gt=0)
+    """Of drawn samples."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Of drawn samples."""
+    seed: int = Field(default=0, ge=0)
+    """Of drawn samples, which depend on it and on the question alone."""
+
+
 class EvaluateSection(Section):
     """Scoring of the test questions."""
 
@@ -80,3 +105,5 @@ class EvaluateSection(Section):
     """Tokens in one forward pass (None: 16,384, or 4,096 on a CPU); results do not depend on it."""
     max_length: int | None = Field(default=None, ge=8)
     """Longest input in tokens (None: the model's own); longer ones lose their beginning, counted."""
+    generation: GenerationSection = GenerationSection()
+    """How answers are written."""
