@@ -3,7 +3,8 @@
     python benchmarks/qa_peer.py JOB.json
 
 The job names the model folder, its dtype, the folder of task files and the tasks with their shots and limits. Written
-are, for each task, the harness' own requests and answers, its accuracy, and the seconds its `loglikelihood` call took.
+are, for each task, the harness' own requests and answers, its accuracy, and the seconds its `loglikelihood` call took;
+with `all_contexts` also the contexts of all its questions, which are asked of a model that does nothing.
 """
 
 import json
@@ -19,7 +20,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_OFFL
 def main(job_path: Path) -> None:
     job = json.loads(job_path.read_text())
     import torch
-    from lm_eval import simple_evaluate
+    from lm_eval.models.dummy import DummyLM
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
@@ -30,22 +31,11 @@ def main(job_path: Path) -> None:
     out: dict[str, Any] = {}
     for task in job["tasks"]:
         seconds.clear()
-        found = simple_evaluate(
-            model=model,
-            tasks=[task["name"]],
-            num_fewshot=task["shots"],
-            limit=task["limit"],
-            task_manager=manager,
-            log_samples=True,
-            bootstrap_iters=0,
-        )
-        samples = sorted(found["samples"][task["name"]], key=lambda sample: sample["doc_id"])
+        found, samples = _evaluate(model, manager, task, task["limit"])
         out[task["name"]] = {
             "seconds": sum(wall_s for wall_s, _ in seconds),
             "cpu_seconds": sum(cpu_s for _, cpu_s in seconds),
-            "metrics": {
-                key: value for key, value in found["results"][task["name"]].items() if isinstance(value, float)
-            },
+            "metrics": {key: value for key, value in found.items() if isinstance(value, float)},
             "samples": [
                 {
                     "context": sample["arguments"][0][0],
@@ -56,7 +46,26 @@ def main(job_path: Path) -> None:
                 for sample in samples
             ],
         }
+        if task.get("all_contexts"):
+            _, samples = _evaluate(DummyLM(), manager, task, None)
+            out[task["name"]]["contexts"] = [sample["arguments"][0][0] for sample in samples]
     Path(job["out"]).write_text(json.dumps(out))
+
+
+def _evaluate(model: Any, manager: Any, task: Any, limit: int | None) -> tuple[dict[str, Any], list[Any]]:
+    """The harness' metrics of a task, and its samples in the questions' order."""
+    from lm_eval import simple_evaluate
+
+    found = simple_evaluate(
+        model=model,
+        tasks=[task["name"]],
+        num_fewshot=task["shots"],
+        limit=limit,
+        task_manager=manager,
+        log_samples=True,
+        bootstrap_iters=0,
+    )
+    return found["results"][task["name"]], sorted(found["samples"][task["name"]], key=lambda one: one["doc_id"])
 
 
 def _time_calls(model: Any) -> list[tuple[float, float]]:
