@@ -133,7 +133,7 @@ def memory_of(
         gradients=4 * trained / processes + (0 if lora is not None else 6 * block),
         gathered=2 * in_reach,
         activations=_activation_bytes(config, options, tokens, cuda=cuda),
-        loss=CHUNK_BYTES_PER_LOGIT * min(2**24, tokens * vocab) + 6 * head + 4 * tokens * d,
+        loss=CHUNK_BYTES_PER_LOGIT * min(2**27 if cuda else 2**24, tokens * vocab) + 6 * head + 4 * tokens * d,
     )
 
 

@@ -58,7 +58,7 @@ def gradients(out: Path, micro_batch: int = 1, shard: int | None = None) -> None
         attach_loss(net)
         rows = Source().rows(1, world.rank, world.size)
         batch = micro_batches(rows, micro_batch, world.device)
-        totals = agree(world, rows, batch, stop=False, written=True)
+        totals = agree(world, rows, batch, stop=False, save=False, written=True)
         loss = forward_backward(net, batch, totals, world)
         found = {name: whole(value.grad) for name, value in net.named_parameters()} | {"loss": loss}
         if world.is_first:

@@ -1,5 +1,7 @@
 """What surrounds the steps: spikes left out, time limits, trackers, memory, utilisation."""
 
+import platform
+import resource
 import sys
 import types
 from pathlib import Path
@@ -12,10 +14,11 @@ from transformers import LlamaConfig
 from pmc_llama.errors import RecipeError, Stopped, TrainingError
 from pmc_llama.model.hardware import GPUS, all_parameters, flops_per_token, gpu_by_cuda_name, lora_parameters
 from pmc_llama.model.load import ModelOrigin, build_model
+from pmc_llama.model.precision import training_dtype
 from pmc_llama.train import optim
 from pmc_llama.train.batches import Rows
 from pmc_llama.train.loop import attach_loss
-from pmc_llama.train.memory import dry_run
+from pmc_llama.train.memory import dry_run, keep_freed_memory
 from pmc_llama.train.metrics import Speed, read_metrics
 from pmc_llama.train.world import join_world
 from train.tiny import CONFIG, Source, options, run, tokenizer
@@ -80,15 +83,40 @@ def test_too_little_memory_is_told_before_the_first_step_with_what_to_do(monkeyp
             dtype=torch.float32, seed=0,
         )  # fmt: skip
         attach_loss(net)
-        dry_run(net, options(seq_len=32), world)
-        assert all(parameter.grad is None for parameter in net.parameters())
+        optimizer = optim.build_optimizer(net, options())
+        before = [parameter.full_tensor().clone() for parameter in net.parameters()]
+        dry_run(net, optimizer, options(seq_len=32), world)
+        for parameter, value in zip(net.parameters(), before, strict=True):
+            assert parameter.grad is None and torch.equal(parameter.full_tensor(), value)
+            state = optimizer.state[parameter]
+            assert state["step"] == 0 and not state["exp_avg_sq"].full_tensor().any(), "allocated, and untouched"
 
         def out_of_memory(_: Any) -> None:
             raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
         monkeypatch.setattr(net, "loss_sum", out_of_memory)
         with pytest.raises(TrainingError, match=r"4 rows of 32 tokens do not fit.*lower micro_batch"):
-            dry_run(net, options(seq_len=32), world)
+            dry_run(net, optimizer, options(seq_len=32), world)
+
+
+def test_gpus_train_in_bf16_only_and_say_so() -> None:
+    assert training_dtype("bf16", torch.device("cuda")) == torch.bfloat16
+    assert training_dtype("fp32", torch.device("cpu")) == torch.float32
+    with pytest.raises(RecipeError, match="precision: fp32 would train in fp32 here, but GPUs train in bf16 only"):
+        training_dtype("fp32", torch.device("cuda"))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")
+def test_memory_of_one_step_is_there_for_the_next() -> None:
+    keep_freed_memory()
+
+    def page_faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**26)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    page_faults()
+    assert page_faults() < 2**26 * 4 / 4096 / 10, "256 MiB mapped anew"
 
 
 def test_shards_must_divide_the_processes() -> None:

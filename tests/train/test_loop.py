@@ -105,6 +105,18 @@ def test_a_checkpoint_without_marker_is_never_chosen(tmp_path: Path) -> None:
     assert weights(tmp_path / "torn") == weights(tmp_path / "whole")
 
 
+def test_without_a_number_of_steps_checkpoints_are_written_by_time(tmp_path: Path) -> None:
+    run(tmp_path / "whole", Source(steps=8))
+    for limit, expected in ((None, 0), (1e-9, 1)):
+        with pytest.raises(RuntimeError, match="breaks down"):
+            run(tmp_path / "broken", failing(6, steps=8), save_every_s=limit, keep_last=1)
+        assert len(whole_checkpoints(tmp_path / "broken/checkpoints")) == expected
+    resumed = run(tmp_path / "broken", Source(steps=8))
+    assert resumed.tokens < 8 * 192, "it went on from a checkpoint"
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+    assert not (tmp_path / "broken/checkpoints").exists(), "as the run is finished"
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     run(tmp_path, Source(steps=7), save_every=2, keep_last=2)
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000006", "step-00000007"]

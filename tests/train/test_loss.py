@@ -16,15 +16,15 @@ from pmc_llama.train.optim import learning_rate
 @given(rows=st.integers(0, 9), chunk=st.integers(1, 12), trained=st.tuples(st.booleans(), st.booleans()))
 def test_chunks_change_neither_loss_nor_gradients(rows: int, chunk: int, trained: tuple[bool, bool]) -> None:
     torch.manual_seed(rows)
-    vocab, before = 11, loss_module.CHUNK_LOGITS
+    vocab, before = 11, loss_module.CHUNK_LOGITS["cpu"]
     hidden = torch.randn(rows, 6, requires_grad=trained[0])
     weight = torch.randn(vocab, 6, requires_grad=trained[1])
     targets = torch.randint(0, vocab, (rows,))
-    loss_module.CHUNK_LOGITS = chunk * vocab
+    loss_module.CHUNK_LOGITS["cpu"] = chunk * vocab
     try:
         ours = chunked_cross_entropy(hidden, weight, targets)
     finally:
-        loss_module.CHUNK_LOGITS = before
+        loss_module.CHUNK_LOGITS["cpu"] = before
     plain = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
     torch.testing.assert_close(ours, plain)
     wanted = [tensor for tensor in (hidden, weight) if tensor.requires_grad]

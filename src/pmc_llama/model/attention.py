@@ -7,6 +7,7 @@ document a row, and, with a mask over the whole row, ten times as long for many 
 
 from dataclasses import dataclass
 from functools import lru_cache
+from inspect import signature
 from typing import Any, Self, cast
 
 import numpy as np
@@ -24,6 +25,8 @@ TILE = 256
 LENGTH_RATIO, LENGTH_STEP = 1.3, 16
 """Documents are padded to the next of a series of lengths with this ratio: at most 1.7 times the pairs, few groups."""
 SEQLENS_MULTIPLE = 64
+_FEWER_KV_HEADS = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+"""torch 2.11 shares key and value heads without being told to."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,7 @@ def _attend_cuda(query: Tensor, key: Tensor, value: Tensor, documents: Documents
     batch, heads, length, width = query.shape
     q, k, v = (x.transpose(1, 2).reshape(batch * length, -1, width) for x in (query, key, value))
     bounds, longest = cast(Tensor, documents.cu_seqlens), documents.row_length
-    out = varlen_attn(
-        q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=key.shape[1] != heads
-    )
+    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=(-1, 0), **_FEWER_KV_HEADS)
     return cast(Tensor, out).view(batch, length, heads, width)
 
 

@@ -27,12 +27,21 @@ class TrainSection(OptimSection):
     """One training run, whatever it trains."""
 
     without_effect: ClassVar[frozenset[str]] = frozenset(
-        {"save_every", "keep_last", "keep_every", "log_every", "trackers", "time_limit_s", "shard_processes"}
+        {
+            "save_every",
+            "save_every_s",
+            "keep_last",
+            "keep_every",
+            "log_every",
+            "trackers",
+            "time_limit_s",
+            "shard_processes",
+        }
     )
 
     seq_len: int = Field(default=2048, ge=8)
     global_batch: int = Field(default=128, ge=1)
-    """Rows of `seq_len` tokens in one optimizer step, over all processes."""
+    """Rows of `seq_len` tokens in one optimizer step, over all processes; in tuning: questions, packed into rows."""
     micro_batch: int = Field(default=4, ge=1)
     """Rows in one forward pass of one process."""
     epochs: float = Field(default=1.0, gt=0)
@@ -42,7 +51,9 @@ class TrainSection(OptimSection):
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
     compile: bool = False
     save_every: int | None = Field(default=None, ge=1)
-    """Steps between checkpoints, with one at the end (None: only when stopped, and not kept after the run)."""
+    """Steps between checkpoints, with one at the end (None: by time and when stopped, and none kept after the run)."""
+    save_every_s: float | None = Field(default=1800, gt=0)
+    """Seconds without a checkpoint after which one is written, so that a crash costs no more (None: never)."""
     keep_last: int = Field(default=2, ge=1)
     keep_every: int | None = Field(default=None, ge=1)
     """Checkpoints of steps that are multiples of this are never deleted."""

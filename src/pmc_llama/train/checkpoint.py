@@ -1,6 +1,8 @@
 """Checkpoints: sharded, written in the background, whole only with a marker, for any number of processes."""
 
+import math
 import shutil
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +15,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from pmc_llama.errors import CheckpointError
-from pmc_llama.files import read_json, write_json
+from pmc_llama.files import read_json, sha256_file, write_json
 from pmc_llama.train.world import World
 
 MARKER = "COMPLETE"
@@ -35,6 +37,7 @@ class Checkpoints:
         *,
         keep_last: int,
         keep_every: int | None = None,
+        every_s: float | None = None,
     ) -> None:
         """`extra` are tensors that a run remembers besides; `resume` fills them in place."""
         self.root, self.model, self.optimizer, self.extra, self.identity = root, model, optimizer, extra, identity
@@ -42,10 +45,17 @@ class Checkpoints:
         frozen = any(not parameter.requires_grad for parameter in model.parameters())
         self._options = StateDictOptions(ignore_frozen_params=frozen, strict=not frozen)
         self._pending: tuple[Path, Future[Any]] | None = None
+        self._every_s, self._saved_s = math.inf if every_s is None else every_s, time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `every_s` have passed since the last checkpoint was begun."""
+        return time.monotonic() - self._saved_s > self._every_s
 
     def save(self, step: int, world: World) -> None:
         """Begin to write the checkpoint of `step`, if it is not there. Weights may change as soon as this returns."""
         self.finish(world)
+        self._saved_s = time.monotonic()
         path = folder_of(self.root, step)
         if (path / MARKER).exists():
             return
@@ -99,7 +109,24 @@ class Checkpoints:
             return 0
         path = found[-1]
         _refuse_other_run(path, self.identity)
-        state = self._state()
+        state = self._load(path, self._state())
+        for name, value in state["extra"].items():
+            self.extra[name].copy_(value)
+        return step_of(path)
+
+    def take_over(self, root: Path) -> None:
+        """Go on from the newest whole checkpoint below `root`, of an earlier run, where there is one: with its weights
+        and its optimizer's moments, but on other data and with this run's settings.
+        """
+        for path in whole_checkpoints(root)[-1:]:
+            ours = [{key: group[key] for key in group.keys() - {"params"}} for group in self.optimizer.param_groups]
+            state = self._state()
+            del state["extra"]
+            self._load(path, state)
+            for group, settings in zip(self.optimizer.param_groups, ours, strict=True):
+                group.update(settings)
+
+    def _load(self, path: Path, state: dict[str, Any]) -> dict[str, Any]:
         try:
             load_shards(state, checkpoint_id=path)
         except CheckpointException as error:
@@ -113,9 +140,7 @@ class Checkpoints:
             optim_state_dict=state["optimizer"],
             options=self._options,
         )
-        for name, value in state["extra"].items():
-            self.extra[name].copy_(value)
-        return step_of(path)
+        return state
 
     def _state(self) -> dict[str, Any]:
         model, optimizer = get_state_dict(self.model, self.optimizer, options=self._options)
@@ -139,6 +164,11 @@ def step_of(path: Path) -> int:
 def whole_checkpoints(root: Path) -> list[Path]:
     """Checkpoints that were written to their end, oldest first."""
     return sorted(marker.parent for marker in root.glob(f"step-*/{MARKER}"))
+
+
+def newest(root: Path) -> str | None:
+    """What tells the newest whole checkpoint below `root` from others."""
+    return next((f"{path.name} {sha256_file(path / MARKER)}" for path in whole_checkpoints(root)[-1:]), None)
 
 
 def _refuse_other_run(path: Path, identity: dict[str, Any]) -> None:

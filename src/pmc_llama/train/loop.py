@@ -16,16 +16,16 @@ from pmc_llama.errors import Stopped, TrainingError
 from pmc_llama.files import write_json
 from pmc_llama.model.hardware import flops_per_token, gpu_peak
 from pmc_llama.model.load import ModelOrigin, build_model
-from pmc_llama.model.precision import compute_dtype
+from pmc_llama.model.precision import training_dtype
 from pmc_llama.model.save import export_hf
 from pmc_llama.recipe.training import LoraSection, TrainSection
 from pmc_llama.train.agreement import Totals, agree
 from pmc_llama.train.batches import BatchSource, Rows
-from pmc_llama.train.checkpoint import Checkpoints
+from pmc_llama.train.checkpoint import Checkpoints, newest
 from pmc_llama.train.heldout import measure
 from pmc_llama.train.identity import finished_summary, identity_of
 from pmc_llama.train.loss import loss_sum
-from pmc_llama.train.memory import dry_run
+from pmc_llama.train.memory import dry_run, keep_freed_memory
 from pmc_llama.train.metrics import Metrics, Speed
 from pmc_llama.train.microbatch import MicroBatch, empty_micro_batch, micro_batches
 from pmc_llama.train.optim import Guard, build_optimizer, clip_gradients, guarded_update, learning_rate
@@ -60,21 +60,28 @@ def train(
     lora: LoraSection | None = None,
     heldout: Mapping[str, BatchSource] = {},
     label: str = "train",
+    continues: Path | None = None,
 ) -> TrainSummary:
     """Train `model` on `batches` and write it to `export_to`; the same call goes on where one was interrupted.
 
+    `continues` is the folder of an earlier run's checkpoints: where there is one, training begins with the weights and
+    the optimizer's moments of the newest instead of `model`'s weights, and with step 1 of its own schedule.
     Every process of a run under torchrun calls it alike. `out` gets checkpoints, metrics.jsonl and TensorBoard files.
     Raises Stopped after a signal (the checkpoint is there), CheckpointError if `out` belongs to another run,
     TrainingError if a loss is not finite, InputError or RecipeError for a model that cannot be used.
     """
     with join_world(options.shard_processes) as world, StopFlag(options.time_limit_s) as stop:
-        dtype = compute_dtype(options.precision, world.device)
+        dtype = training_dtype(options.precision, world.device)
         steps = min(batches.steps, options.max_steps or batches.steps)
         identity = identity_of(model, batches.fingerprint, options, lora, seed=seed, steps=steps, dtype=dtype)
+        if continues is not None:
+            identity["continues"] = newest(continues)
         finished = finished_summary(out, identity, export_to)
         world.barrier()  # nobody may finish before everybody has looked
         if finished is not None:
             return TrainSummary(**finished)
+        if world.device.type == "cpu":
+            keep_freed_memory()
         net = build_model(
             model,
             tokenizer=tokenizer,
@@ -86,7 +93,7 @@ def train(
             recompute=options.activation_checkpointing,
             compiled=options.compile,
         )
-        attach_loss(net)
+        attach_loss(net, compiled=options.compile)
         optimizer = build_optimizer(net, options)
         guard = Guard(world.device, options.skip_spikes)
         checkpoints = Checkpoints(
@@ -97,10 +104,13 @@ def train(
             identity,
             keep_last=options.keep_last,
             keep_every=options.keep_every,
+            every_s=options.save_every_s,
         )
-        start = checkpoints.resume()
         if world.device.type == "cuda":
-            dry_run(net, options, world)
+            dry_run(net, optimizer, options, world)
+        start = checkpoints.resume()
+        if start == 0 and continues is not None:
+            checkpoints.take_over(continues)
         work = flops_per_token(net.config, options.seq_len, frozen_base=lora is not None)
         speed = Speed(work, gpu_peak(world.device), world.size)
         with Metrics(out, label, start, steps, speed, options.trackers, identity, writes=world.is_first) as metrics:
@@ -152,18 +162,19 @@ def _run_steps(
         metrics.add_heldout(0, measure(net, heldout, options.micro_batch, world))
     for step, rows in _upcoming(batches, start, steps, world):
         batch = micro_batches(rows, options.micro_batch, world.device)
-        totals = agree(world, rows, batch, stop=stop.asked, written=checkpoints.is_written())
+        written, due = checkpoints.is_written(), checkpoints.is_due
+        totals = agree(world, rows, batch, stop=stop.asked, save=due, written=written)
         if totals.written:
             checkpoints.mark_whole(world)
         if totals.stop:
             _stop(step - 1, metrics, checkpoints, world)
+        if totals.save and step - 1 > start:
+            metrics.flush()
+            checkpoints.save(step - 1, world)
         torch.manual_seed(seed * 1_000_003 + step * 4_099 + world.rank)  # dropout: a function of the step
-        loss = forward_backward(net, batch, totals, world)
-        norm = clip_gradients(net, options.clip)
         lr = learning_rate(step, steps, options)
-        bad = guard.judge(step, loss, norm)
-        guarded_update(optimizer, lr, bad)
-        metrics.add(step, lr, totals, batches.coverage(step), torch.stack([loss, norm, bad]))
+        values = train_step(net, optimizer, guard, batch, totals, step=step, lr=lr, clip=options.clip, world=world)
+        metrics.add(step, lr, totals, batches.coverage(step), values)
         if _due(step, options.log_every, steps):
             metrics.flush()
         if _due(step, options.eval_every, steps):
@@ -174,10 +185,34 @@ def _run_steps(
     checkpoints.finish(world)
 
 
-def attach_loss(net: Any) -> None:
+def attach_loss(net: Any, *, compiled: bool = False) -> None:
     """Give the sharded model the method `loss_sum`, before which its root's weights are gathered as before forward."""
-    net.loss_sum = types.MethodType(loss_sum, net)
+
+    def bound(self: Any, batch: MicroBatch) -> Tensor:
+        return loss_sum(self, batch, compiled=compiled)
+
+    net.loss_sum = types.MethodType(bound, net)
     register_fsdp_forward_method(net, "loss_sum")
+
+
+def train_step(
+    net: Any,
+    optimizer: torch.optim.AdamW,
+    guard: Guard,
+    batch: list[MicroBatch],
+    totals: Totals,
+    *,
+    step: int,
+    lr: float,
+    clip: float,
+    world: World,
+) -> Tensor:
+    """One update. Returns [3] on the device (nothing waits for it): loss, gradient norm, whether it was left out."""
+    loss = forward_backward(net, batch, totals, world)
+    norm = clip_gradients(net, clip)
+    bad = guard.judge(step, loss, norm)
+    guarded_update(optimizer, lr, bad)
+    return torch.stack([loss, norm, bad])
 
 
 def forward_backward(net: Any, batch: list[MicroBatch], totals: Totals, world: World) -> Tensor:
