@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from pmc_llama.cli.options import RecipePath, RunDirectory, Settings
+from pmc_llama.cli.tokens import tokens
 
 corpus = typer.Typer(no_args_is_help=True, help="Build and inspect a corpus of papers.")
-tokens = typer.Typer(no_args_is_help=True, help="Inspect and export token stores.")
 qa = typer.Typer(no_args_is_help=True, help="Look at question sets.")
 
 
@@ -70,29 +70,6 @@ def corpus_download(
     else:
         done = download_dataset(what, out, release=release, connections=connections)
     print(done)
-
-
-@tokens.command("inspect", epilog="Example: pmc-llama tokens inspect runs/minimed/tokens/corpus")
-def inspect_tokens(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A token store.")],
-    document: Annotated[str | None, typer.Option(help="Decode this document: a paper id, or its number.")] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="The tokenizer, to decode with.")] = None,
-    start: Annotated[int, typer.Option(help="First token of the document to show.")] = 0,
-    count: Annotated[int, typer.Option(help="How many tokens to show.")] = 200,
-    verify: Annotated[bool, typer.Option(help="Read every byte and compare the hashes.")] = False,
-) -> None:
-    """Say what a token store holds, or decode one of its documents."""
-    from pmc_llama.errors import InputError
-    from pmc_llama.tokens.inspect import decode_document, describe
-
-    if document is None:
-        shown = describe(store, verify=verify)
-    elif tokenizer is None:
-        raise InputError("to decode a document give the tokenizer: --tokenizer path/to/tokenizer.model")
-    else:
-        shown = decode_document(store, tokenizer, document, start=start, tokens=count)
-    for name, value in shown.items():
-        print(f"{name:20} {value}")
 
 
 @qa.command("show", epilog="Example: pmc-llama qa show recipes/minimed.yaml direct_fact --n 3")

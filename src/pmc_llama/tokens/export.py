@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,41 @@ from numpy.typing import NDArray
 
 from pmc_llama.files import atomic_path, write_bytes, write_text
 from pmc_llama.progress import Progress
+from pmc_llama.tokens.encoders import load_encoder
 from pmc_llama.tokens.store import Split, TokenStore
 
+SPLIT_NAMES: dict[Split, str] = {"train": "train", "heldout": "validation"}
 ROWS_PER_FILE = 10_000
 MEGATRON_INT32, MEGATRON_UINT16 = 4, 8
 MEGATRON_UINT16_LIMIT = 65_500
 """Vocabularies from this size on take int32 in Megatron."""
+
+
+def export_store(
+    path: Path, kind: Literal["megatron", "datatrove", "huggingface"], out: Path, tokenizer: Path | None = None
+) -> list[Path]:
+    """Write a store into the folder `out`, training documents as `train`, held-out ones as `validation`.
+
+    With its `tokenizer`, BOS and EOS stand around each document. Returns the files. Raises StoreError for a damaged
+    store or another tokenizer.
+    """
+    encoder = None if tokenizer is None else load_encoder(tokenizer)
+    store = TokenStore.open(path, None if encoder is None else encoder.sha256)
+    marks = (
+        {"bos_id": None, "eos_id": None} if encoder is None else {"bos_id": encoder.bos_id, "eos_id": encoder.eos_id}
+    )
+    if kind == "huggingface":
+        return export_huggingface(store, out, **marks)
+    written: list[Path] = []
+    for split, name in SPLIT_NAMES.items():
+        if not _documents(store, split):
+            continue
+        if kind == "megatron":
+            written += export_megatron(store, out / name, split=split, **marks)
+        else:  # datatrove's reader takes all files of a folder
+            named = "unknown" if tokenizer is None else str(tokenizer)
+            written += export_datatrove(store, out / name / "tokens", named, split=split, **marks)
+    return written
 
 
 def export_megatron(
@@ -69,8 +98,8 @@ def export_huggingface(
     """
     schema = pa.schema({"paper_id": pa.string(), "input_ids": pa.list_(pa.int32())})
     written = []
-    for split, name in (("train", "train"), ("heldout", "validation")):
-        documents = store.documents(split)  # type: ignore[arg-type]
+    for split, name in SPLIT_NAMES.items():
+        documents = store.documents(split)
         files = -(-len(documents) // ROWS_PER_FILE)
         for number in range(files):
             path = out / f"{name}-{number:05d}-of-{files:05d}.parquet"
