@@ -104,6 +104,16 @@ def test_pubmedqa_of_ones_own_is_split_by_test_ids(tmp_path: Path) -> None:
     assert load(path, "pubmedqa")[0].context == "One.\nTwo."
 
 
+def test_pubmedqa_artificial_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pubmedqa, "ARTIFICIAL", 5)
+    monkeypatch.setattr(pubmedqa, "ARTIFICIAL_TRAIN", 3)
+    path = pubmedqa_file(tmp_path, **{f"p{i}": "yes" for i in range(5)})
+    ids = [f"p{i}" for i in range(5)]
+    random.Random(0).shuffle(ids)
+    assert [q.question_id for q in load(path, "pubmedqa", split="train")] == ids[:3]
+    assert [q.question_id for q in load(path, "pubmedqa")] == ids[3:]
+
+
 def test_pubmedqa_bad_files(tmp_path: Path) -> None:
     path = pubmedqa_file(tmp_path, p1="yes", p2="perhaps")
     with pytest.raises(
@@ -119,6 +129,11 @@ def test_pubmedqa_bad_files(tmp_path: Path) -> None:
         load(path, "pubmedqa", test_ids="ids.json")
     with pytest.raises(InputError, match="`fold` belongs to the 1,000 labelled"):
         load(path, "pubmedqa", split="train", fold=3)
+    path.write_text('{"p1": {"QUESTION": "Does it?", "CONTEXTS": []}}')
+    with pytest.raises(
+        InputError, match=r"pqa.json, question 'p1', field 'final_decision': is missing; the fields are"
+    ):
+        load(path, "pubmedqa")
     path.write_text('{"p1": {}, "p1": {}}')
     with pytest.raises(InputError, match="key 'p1' occurs twice"):
         load(path, "pubmedqa")
@@ -160,7 +175,10 @@ def test_medmcqa_counts_from_1_or_0(write_lines: Any, cops: list[int], golds: li
         ([{"cop": 4}, {"cop": "x"}], r"line 2, field 'cop': expected a whole number, found 'x'"),
         ([{"cop": 4, "opc": None}], r"line 1, field 'opc': expected text, found None"),
         ([{"cop": 4, "question": "  "}], r"line 1, field 'question': expected text"),
-        ([{"cop": 4, "id": "same"}, {"cop": 1, "id": "same"}], r"question id 'same' twice"),
+        (
+            [{"cop": 4, "id": "same"}, {"cop": 1, "id": "same"}],
+            r"dev.json, line 2, field 'id': question 'same' was met before, in .*dev.json, line 1",
+        ),
     ],
 )
 def test_medmcqa_bad_rows(write_lines: Any, rows: list[dict[str, Any]], message: str) -> None:
@@ -266,6 +284,19 @@ def test_headqa_right_answer_is_found_by_its_number(tmp_path: Path) -> None:
         load(path, "headqa")
 
 
+def test_headqa_bad_items(tmp_path: Path) -> None:
+    answers = [{"aid": i, "atext": text} for i, text in enumerate("abc", 1)]
+    item = {"qid": "1", "qtext": "Q?", "ra": "2", "answers": answers, "image": ""}
+    path = tmp_path / "dev.json"
+    for second, message in [
+        ({"qid": "2", "answers": answers[:2]}, "field 'answers': holds 2 options, expected 3"),
+        ({}, "field 'qid': question 'e1/1' was met before, in .*question 0"),
+    ]:
+        path.write_text(json.dumps({"exams": {"e1": {"data": [item, {**item, **second}]}}}))
+        with pytest.raises(InputError, match=f"dev.json, exam 'e1', question 1, {message}"):
+            load(path, "headqa")
+
+
 def test_mmlu_folder_and_file(tmp_path: Path) -> None:
     (tmp_path / "anatomy_test.csv").write_text('"Two\nlines, quoted",a,b,c,d,B\nQ?,1,2,3,4,D\n')
     questions = load(tmp_path / "anatomy_test.csv", "mmlu")
@@ -280,6 +311,21 @@ def test_mmlu_folder_and_file(tmp_path: Path) -> None:
         load_questions("task", TaskSection(format="mmlu", test="."), tmp_path, "test")
     (tmp_path / "anatomy_test.csv").write_text("question,choice0,choice1,choice2,choice3,answer\nQ?,1,2,3,4,2\n")
     assert load(tmp_path / "anatomy_test.csv", "mmlu")[0].gold == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"answer": 4}, r"line 2, field 'answer': expected 0 to 3, found 4"),
+        ({"answer": None}, r"line 2, field 'answer': expected a whole number, found None"),
+        ({"choices": ["a", "b"]}, r"line 2, field 'choices': holds 2 options, expected 4"),
+        ({"choices": "abcd"}, r"line 2, field 'choices': expected a list of texts"),
+    ],
+)
+def test_mmlu_bad_hub_rows(write_lines: Any, row: dict[str, Any], message: str) -> None:
+    good = {"question": "Q?", "subject": "anatomy", "choices": ["a", "b", "c", "d"], "answer": 0}
+    with pytest.raises(InputError, match=f"anatomy.jsonl, {message}"):
+        load(write_lines("anatomy.jsonl", good, {**good, **row}), "mmlu")
 
 
 @pytest.mark.parametrize(("row", "message"), [("Q?,1,2,3,A", "expected 6 columns"), ("Q?,1,2,3,4,F", "field 'answer'")])
@@ -367,6 +413,29 @@ def test_ones_own_bad_rows(write_lines: Any, change: dict[str, Any], first: int 
     path = write_lines("mine.jsonl", {"stem": "Which?", "o": ["x", "y", "z"], "right": "A", **change})
     with pytest.raises(InputError, match=message):
         load(path, "own", columns={"question": "stem", "options": "o", "answer": "right", "first": first})
+
+
+def test_ones_own_ids_and_option_counts(write_lines: Any) -> None:
+    row = {"key": "k", "stem": "Which?", "o": ["x", "y"], "right": "A"}
+    columns = {"id": "key", "question": "stem", "options": "o", "answer": "right"}
+    with pytest.raises(InputError, match=r"mine.jsonl, line 2, field 'key': question 'k' was met before, in .*line 1"):
+        load(write_lines("mine.jsonl", row, row), "own", columns=columns)
+    with pytest.raises(InputError, match=r"line 2, field 'o': holds 3 options, expected 2 as in the file's first"):
+        load(write_lines("mine.jsonl", row, {**row, "key": "l", "o": ["x", "y", "z"]}), "own", columns=columns)
+    with pytest.raises(InputError, match=r"line 1, field 'stem': is missing; the fields are 'key', 'o', 'text'"):
+        load(write_lines("mine.jsonl", {"key": "k", "o": ["x", "y"], "text": "Which?"}), "own", columns=columns)
+
+
+def test_ones_own_broken_files(tmp_path: Path) -> None:
+    columns = {"question": "stem", "options": ["a", "b"], "answer": "right"}
+    (tmp_path / "mine.csv").write_text("stem,a,b,right\nWhich?,x,y,A\nWhich, then?,x,y,A\n")
+    with pytest.raises(InputError, match=r"mine.csv, line 3: expected 4 columns as in the header, found 5"):
+        load(tmp_path / "mine.csv", "own", columns=columns)
+    (tmp_path / "mine.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(InputError, match=r"mine.parquet: is not a Parquet file"):
+        load(tmp_path / "mine.parquet", "own", columns=columns)
+    with pytest.raises(InputError, match=r"none.parquet: no such file of questions"):
+        load(tmp_path / "none.parquet", "own", columns=columns)
 
 
 def test_ones_own_needs_columns(write_lines: Any) -> None:

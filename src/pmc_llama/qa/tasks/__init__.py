@@ -34,11 +34,6 @@ def load_questions(name: str, section: TaskSection, data_root: Path, split: Spli
     questions = _LOADERS[section.format](data_root / path, section, data_root, split)
     if not questions:
         raise InputError(f"tasks.{name}: {data_root / path} holds no questions")
-    seen: set[str] = set()
-    for question in questions:
-        if question.question_id in seen:
-            raise InputError(f"tasks.{name}: {data_root / path} holds question id {question.question_id!r} twice")
-        seen.add(question.question_id)
     if split == "test" and section.limit is not None:
         questions = questions[: section.limit]
     return [msgspec.structs.replace(question, task=name, format=section.format) for question in questions]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pmc_llama.errors import InputError
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.tasks.reading import Record, read_object
+from pmc_llama.qa.tasks.reading import Record, checked, read_object
 from pmc_llama.recipe.qa import TaskSection
 
 LABELS = ("yes", "no")
@@ -16,7 +16,8 @@ def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[
     if not isinstance(items, list):
         raise InputError(f"{path}, field 'questions': expected a list of questions")
     records = [Record(item, f"{path}, question {i}") for i, item in enumerate(items)]
-    return [_question(record) for record in records if record.text("type") == "yesno"]
+    asked = [record for record in records if record.text("type") == "yesno"]
+    return checked(asked, [_question(record) for record in asked], id_field="id", options="exact_answer")
 
 
 def _question(record: Record) -> Question:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pmc_llama.errors import InputError
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.tasks.reading import Record, read_object, read_rows
+from pmc_llama.qa.tasks.reading import Record, checked, read_object, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
 
@@ -13,11 +13,7 @@ def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[
     """Questions of all exams (or of the hub's rows), broken down by category; `kind` marks those with an image."""
     records = read_rows(path) if path.suffix in (".parquet", ".jsonl") else _exam_records(path)
     questions = [_question(record) for record in records]
-    for record, question in zip(records, questions, strict=True):
-        if len(question.options) != len(questions[0].options):
-            expected = f"expected {len(questions[0].options)} as in the file's first question"
-            record.fail("answers", f"holds {len(question.options)} options, {expected}")
-    return questions
+    return checked(records, questions, id_field="qid", options="answers")
 
 
 def _exam_records(path: Path) -> list[Record]:

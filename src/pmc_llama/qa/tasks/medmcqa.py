@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pmc_llama.errors import InputError
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.tasks.reading import Record, read_rows
+from pmc_llama.qa.tasks.reading import Record, checked, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
 _OPTIONS = ("opa", "opb", "opc", "opd")
@@ -19,7 +19,8 @@ def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[
     records = read_rows(path)
     answers = [_answer(record) for record in records]
     first = _first_answer(path, answers)
-    return [_question(record, answer - first) for record, answer in zip(records, answers, strict=True)]
+    questions = [_question(record, answer - first) for record, answer in zip(records, answers, strict=True)]
+    return checked(records, questions, id_field="id", options="opa")
 
 
 def _answer(record: Record) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pmc_llama.qa.question import LETTERS, Question
-from pmc_llama.qa.tasks.reading import Record, read_rows
+from pmc_llama.qa.tasks.reading import Record, checked, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
 
@@ -11,11 +11,7 @@ def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[
     """Questions of one file, broken down by exam step; their ids are the split and the position in it, from 0."""
     records = read_rows(path)
     questions = [_question(record, f"{split}/{index}") for index, record in enumerate(records)]
-    for record, question in zip(records, questions, strict=True):
-        if len(question.options) != len(questions[0].options):
-            expected = f"expected {len(questions[0].options)} as in the file's first question"
-            record.fail("options", f"holds {len(question.options)} options, {expected}")
-    return questions
+    return checked(records, questions, id_field="id", options="options")
 
 
 def _question(record: Record, position: str) -> Question:

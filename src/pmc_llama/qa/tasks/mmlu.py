@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pmc_llama.errors import InputError
 from pmc_llama.qa.question import LETTERS, Question
-from pmc_llama.qa.tasks.reading import Record, read_csv, read_rows
+from pmc_llama.qa.tasks.reading import Record, checked, read_csv, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
 MEDICAL_SUBJECTS = (
@@ -23,11 +23,13 @@ _COLUMNS = ("question", *_OPTIONS, "answer")
 def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[Question]:
     """Questions of one file, or of the files `SUBJECT_*.csv` of a folder; ids are `subject/split/position`, from 0."""
     if path.suffix in (".parquet", ".jsonl"):
-        return [_hub_question(record, f"{split}/{index}") for index, record in enumerate(read_rows(path))]
+        records = read_rows(path)
+        questions = [_hub_question(record, f"{split}/{index}") for index, record in enumerate(records)]
+        return checked(records, questions, id_field="subject", options="choices")
     if path.is_file():
         return _subject(path, path.stem.rsplit("_", 1)[0], split)
     questions = []
-    for subject in section.subjects or MEDICAL_SUBJECTS:
+    for subject in dict.fromkeys(section.subjects or MEDICAL_SUBJECTS):
         files = sorted(path.glob(f"{subject}_*.csv"))
         if len(files) != 1:
             raise InputError(f"{path}: expected one file {subject}_*.csv, found {len(files)}")

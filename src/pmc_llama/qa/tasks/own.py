@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pmc_llama.errors import RecipeError
+from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.qa.question import LETTERS, Question
-from pmc_llama.qa.tasks.reading import Record, read_csv, read_rows
+from pmc_llama.qa.tasks.reading import Record, checked, read_csv, read_rows
 from pmc_llama.recipe.qa import ColumnsSection, TaskSection
 
 
@@ -20,12 +20,17 @@ def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[
             "a task of format `own` needs `columns`: the names of the columns question, options and answer"
         )
     records = _csv_records(path) if path.suffix == ".csv" else read_rows(path)
-    return [_question(record, columns, f"{split}/{i}") for i, record in enumerate(records)]
+    questions = [_question(record, columns, f"{split}/{i}") for i, record in enumerate(records)]
+    options = columns.options if isinstance(columns.options, str) else columns.options[0]
+    return checked(records, questions, id_field=columns.id or "id", options=options)
 
 
 def _csv_records(path: Path) -> list[Record]:
     (_, header), *rows = read_csv(path)
-    return [Record(dict(zip(header, row, strict=False)), f"{path}, line {line}") for line, row in rows]
+    for line, row in rows:
+        if len(row) != len(header):
+            raise InputError(f"{path}, line {line}: expected {len(header)} columns as in the header, found {len(row)}")
+    return [Record(dict(zip(header, row, strict=True)), f"{path}, line {line}") for line, row in rows]
 
 
 def _question(record: Record, columns: ColumnsSection, position: str) -> Question:

@@ -20,12 +20,15 @@ LABELS = ("yes", "no", "maybe")
 FOLDS = 10
 _LABELLED_IDS = "df26de70a025"  # of the 1,000 PMIDs in sorted order
 _TEST_IDS = "4217c8754078"  # of the official 500 in the official order
+ARTIFICIAL, ARTIFICIAL_TRAIN = 211_269, 200_000
+"""Questions of PQA-A (`ori_pqaa.json`), and how many of them are its training split; the rest is held out."""
 
 
 def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[Question]:
     """Questions of one file, or of the official part of it where it is the labelled set; broken down by label.
 
-    Train: the 450 of `fold`, or all 500 that are not test; test: the official 500.
+    Train: the 450 of `fold`, or all 500 that are not test; test: the official 500. Of the artificial set (known by its
+    number of questions) train is the official 200,000 and test the rest. PQA-U has no answers and is refused.
     """
     records = _records(path)
     gold = {pmid: _gold(record) for pmid, record in records.items()}
@@ -64,6 +67,13 @@ def _split(pmids: list[str], gold: dict[str, int], count: int, rng: random.Rando
     return parts
 
 
+def artificial_split(pmids: Iterable[str]) -> tuple[list[str], list[str]]:
+    """PQA-A's official training and held-out ids, as the published `preprocess/split_dataset.py pqaa` makes them."""
+    shuffled = list(pmids)
+    random.Random(0).shuffle(shuffled)
+    return shuffled[:ARTIFICIAL_TRAIN], shuffled[ARTIFICIAL_TRAIN:]
+
+
 def checksum(pmids: Iterable[str]) -> str:
     """Short sha1 of ids in their order, as the reference values of the split are given."""
     return hashlib.sha1(" ".join(pmids).encode()).hexdigest()[:12]
@@ -71,6 +81,8 @@ def checksum(pmids: Iterable[str]) -> str:
 
 def _official_part(path: Path, gold: dict[str, int], section: TaskSection, split: str) -> Sequence[str] | None:
     """The ids of the official part if the file is the labelled set, else None."""
+    if len(gold) == ARTIFICIAL and section.fold is None and section.test_ids is None:
+        return artificial_split(gold)[split == "test"]
     if checksum(sorted(gold)) != _LABELLED_IDS:
         if section.fold is not None and split == "train":
             raise InputError(

@@ -3,11 +3,12 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pmc_llama.errors import InputError
+from pmc_llama.qa.question import Question
 
 
 class Record:
@@ -67,17 +68,42 @@ class Record:
         return labels.index(label)
 
 
+def checked(records: Sequence[Record], questions: Sequence[Question], *, id_field: str, options: str) -> list[Question]:
+    """The questions made of `records`, one each. Raises InputError at an id met before, or another count of options.
+
+    `id_field`, `options`: the fields that the error names.
+    """
+    first_met: dict[str, Record] = {}
+    for record, question in zip(records, questions, strict=True):
+        earlier = first_met.setdefault(question.question_id, record)
+        if earlier is not record:
+            record.fail(id_field, f"question {question.question_id!r} was met before, in {earlier.where}")
+        if len(question.options) != len(questions[0].options):
+            expected = f"expected {len(questions[0].options)} as in the file's first question"
+            record.fail(options, f"holds {len(question.options)} options, {expected}")
+    return list(questions)
+
+
 def read_rows(path: Path) -> list[Record]:
     """The rows of a JSON-lines (whatever its suffix), JSON-list or Parquet file."""
     if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return [Record(row, f"{path}, row {i}") for i, row in enumerate(pyarrow.parquet.read_table(path).to_pylist())]
+        return [Record(row, f"{path}, row {i}") for i, row in enumerate(_read_parquet(path))]
     text = read_text(path)
     if text.lstrip().startswith("["):
         return [Record(row, f"{path}, item {i}") for i, row in enumerate(parse_json(text, path))]
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
     return [Record(parse_json(line, path, number), f"{path}, line {number}") for number, line in lines]
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    try:
+        return list(pyarrow.parquet.read_table(path).to_pylist())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of questions") from None
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path}: is not a Parquet file: {error}") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
