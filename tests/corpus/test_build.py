@@ -1,6 +1,10 @@
 """Building corpora: counts that add up, duplicates, resume, any number of workers."""
 
+import functools
 import json
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +216,62 @@ def test_inputs_may_be_urls(tmp_path: Path) -> None:
         build_corpus(section({"name": "x", "paths": ["memory://bucket/none/*"]}), tmp_path, tmp_path / "x", workers=1)
     with pytest.raises(InputError, match="nosuch"):
         build_corpus(section({"name": "x", "paths": ["nosuch://b/*"]}), tmp_path, tmp_path / "x", workers=1)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The address of a web server over the folder `data`; it knows no ranges, as the simplest ones do."""
+    (tmp_path / "data").mkdir()
+    handler = functools.partial(Quiet, directory=str(tmp_path / "data"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_inputs_may_be_on_the_web(tmp_path: Path, web: str) -> None:
+    pytest.importorskip("aiohttp")
+    write_lines(tmp_path / "data" / "a.jsonl.gz", [s2orc_row(1, pmcid="1"), s2orc_row(2, doi="10.1/B")])
+    write_lines(tmp_path / "data" / "p.jsonl.gz", [papers_row(2, "102")])
+    write_tar(tmp_path / "data" / "x.tar.gz", {"PMC3.xml": jats(3)}, FILE_LIST + "PMC3.xml,,PMC3,2026-06-18,5,CC0,no\n")
+    sources = (
+        {"name": "s2orc", "paths": [f"{web}/a.jsonl.gz"], "papers": [f"{web}/p.jsonl.gz"]},
+        {"name": "pmc", "paths": [f"{web}/x.tar.gz"]},
+    )
+    build_corpus(section(*sources), tmp_path, tmp_path / "out", workers=1)
+    check_accounts(tmp_path / "out")
+    kept = read_parts(tmp_path / "out")
+    assert kept["paper_id"].to_list() == ["pmc:1", "pmc:102", "pmc:3"]
+    assert kept["license"].to_list()[2] == "CC0"
+    with pytest.raises(InputError, match="matches no file"):
+        build_corpus(section({"name": "x", "paths": [f"{web}/none.gz"]}), tmp_path, tmp_path / "x", workers=1)
+
+
+def test_inputs_may_be_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    for name, value in {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}.items():
+        monkeypatch.setenv(name, value)
+    write_lines(tmp_path / "a.jsonl.gz", [s2orc_row(1, pmcid="1"), s2orc_row(2, pmcid="2")])
+    try:
+        store = fsspec.filesystem("s3", skip_instance_cache=True)
+        store.mkdir("bucket")
+        store.pipe("bucket/s2orc/a.jsonl.gz", (tmp_path / "a.jsonl.gz").read_bytes())
+        store.pipe("bucket/PMC3.1/PMC3.1.xml", jats(3))
+        store.pipe("bucket/PMC3.1/PMC3.1.json", b'{"pmcid": "PMC3", "version": 1, "is_retracted": true}')
+        sources = (
+            {"name": "s2orc", "paths": ["s3://bucket/s2orc/*.gz"]},
+            {"name": "pmc", "paths": ["s3://bucket/PMC*/*.xml"]},
+        )
+        build_corpus(section(*sources), tmp_path, tmp_path / "out", workers=2)
+        assert check_accounts(tmp_path / "out")["dropped"] == {"retracted": 1}
+        assert read_parts(tmp_path / "out")["paper_id"].to_list() == ["pmc:1", "pmc:2"]
+    finally:
+        server.stop()

@@ -14,6 +14,7 @@ from pmc_llama.corpus.build import build_corpus
 from pmc_llama.corpus.show import render_shown, show_paper
 from pmc_llama.corpus.stats import corpus_stats, render_stats
 from pmc_llama.errors import InputError
+from pmc_llama.files import write_json
 
 
 def printed(renderable: object) -> str:
@@ -52,6 +53,9 @@ def test_statistics(root: Path) -> None:
     shown = printed(render_stats(stats))
     assert "3 papers" in shown
     assert "back_matter" in shown
+    assert "tokens" not in shown
+    write_json(root / "tokens" / "out" / "store.json", {"tokens": 4321})
+    assert "4,321 tokens" in printed(render_stats(corpus_stats(root / "out")))
     with pytest.raises(InputError, match="no finished corpus"):
         corpus_stats(root)
 

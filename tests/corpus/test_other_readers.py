@@ -134,3 +134,25 @@ def test_bioc(tmp_path: Path) -> None:
     assert texts(paper, "paragraph") == ["We gave  two\u2009pills."]
     assert [(s.kind, s.depth) for s in paper.spans if s.kind == "sectionheader"] == [("sectionheader", 2)]
     assert texts(paper, "backmatter") == ["Thanks."]
+
+
+def test_bioc_tarball(tmp_path: Path) -> None:
+    def collection(number: int) -> dict:
+        passages = [{"infons": {"section_type": "INTRO", "type": "paragraph"}, "text": f"Words of {number}."}]
+        return {"infons": {}, "documents": [{"id": str(number), "infons": {}, "passages": passages}]}
+
+    members = {
+        "PMC000XXXXX/PMC13.xml": json.dumps(collection(13)).encode(),
+        "PMC000XXXXX/PMC14.json": json.dumps([collection(14), collection(15)]).encode(),
+        "PMC000XXXXX/../PMC16.json": json.dumps(collection(16)).encode(),
+        "PMC000XXXXX/PMC17.json": b"{broken",
+        "PMC000XXXXX/README": b"words",
+    }
+    found = read(write_tar(tmp_path / "PMC000XXXXX_json_unicode.tar.gz", members))
+    assert sorted(reason for reason in found if isinstance(reason, str)) == ["bad_json", "unsafe_member_name"]
+    papers = [paper for paper in found if isinstance(paper, Paper)]
+    assert [(paper.paper_id, paper.text.strip()) for paper in papers] == [
+        ("pmc:13", "Words of 13."),
+        ("pmc:14", "Words of 14."),
+        ("pmc:15", "Words of 15."),
+    ]

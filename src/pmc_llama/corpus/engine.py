@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,22 @@ def count_read_bytes(count: int) -> None:
 def _share_counter(counter: Any) -> None:
     global _read_bytes  # noqa: PLW0603 - the one thing that processes share
     _read_bytes = counter
+
+
+def _start_worker(counter: Any) -> None:
+    """Make a new process count its bytes, and end when the process that started it is killed.
+
+    An orphan would go on writing files that a resumed run writes too.
+    """
+    _share_counter(counter)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
+    os._exit(1)
 
 
 class Engine(Protocol):
@@ -103,7 +120,7 @@ class LocalEngine:
         _share_counter(self._counter)
         if self.workers > 1:
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=self._context, initializer=_share_counter, initargs=(self._counter,)
+                self.workers, mp_context=self._context, initializer=_start_worker, initargs=(self._counter,)
             )
         return self
 

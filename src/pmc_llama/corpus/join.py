@@ -3,7 +3,6 @@
 Both become sorted arrays on disk, shared by all processes through the page cache.
 """
 
-import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
@@ -14,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pmc_llama.corpus.engine import count_read_bytes
-from pmc_llama.corpus.paper import hash64, parse_doi, parse_number, parse_pmcid
+from pmc_llama.corpus.paper import CorpusId, hash64, parse_doi, parse_number, parse_pmcid, parse_year
 from pmc_llama.corpus.readers.base import line_blocks
+from pmc_llama.corpus.readers.table import read_rows
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
 from pmc_llama.files import atomic_path
@@ -36,7 +36,7 @@ class _Field(msgspec.Struct):
 
 
 class _PaperRow(msgspec.Struct):
-    corpusid: int
+    corpusid: CorpusId
     externalids: _Ids | None = None
     year: int | None = None
     s2fieldsofstudy: list[_Field] | None = None
@@ -119,7 +119,7 @@ def read_papers_shard(task: tuple[str, bool]) -> Table:
                 raise InputError(f"{path}: a line is no row of a `papers` shard ({error})") from error
             pmcid = parse_pmcid(row.externalids.pmcid) if row.externalids else None
             if pmcid is not None or all_rows:
-                found.append((row.corpusid, pmcid or 0, parse_number(row.year) or 0, _bits(row)))
+                found.append((row.corpusid, pmcid or 0, parse_year(row.year) or 0, _bits(row)))
     return np.array(found, dtype=np.int64).reshape(-1, 4).T
 
 
@@ -131,7 +131,7 @@ def _bits(row: _PaperRow) -> int:
 
 
 class _Deleted(msgspec.Struct):
-    corpusid: int
+    corpusid: CorpusId
 
 
 _deleted_decoder = msgspec.json.Decoder(_Deleted)
@@ -171,11 +171,8 @@ def write_pmc_ids(path: str, out: Path) -> None:
     file = InputFile(path, on_bytes=count_read_bytes)
     dois, pmids = [], []
     with file.open() as stream:
-        rows = csv.DictReader(io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", newline=""))  # type: ignore[type-var]
-        for column in ("DOI", "PMID", "PMCID"):
-            if column not in (rows.fieldnames or []):
-                raise InputError(f"{path}: there is no column {column!r}; columns: {rows.fieldnames}")
-        for row in rows:
+        text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", errors="replace", newline="")  # type: ignore[type-var]
+        for row in read_rows(text, path, ("DOI", "PMID", "PMCID")):
             pmcid = parse_pmcid(row["PMCID"])
             if pmcid is None:
                 continue

@@ -4,12 +4,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Annotated, Any
 
 import msgspec
 
 PMCID = re.compile(r"(?:PMC)?0*([1-9]\d{0,17})(?:\.\d+)?", re.IGNORECASE)
 DOI_PREFIX = re.compile(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", re.IGNORECASE)
 INT64_MAX = 2**63 - 1
+CorpusId = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+"""Semantic Scholar's number of a paper, as far as a 64-bit column holds it."""
 
 
 class Skip(Exception):
@@ -99,6 +102,12 @@ def parse_pmcid(value: str | int | None) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def parse_year(value: str | int | None) -> int | None:
+    """A year given as 2011, "2011" or "2011-11", else None."""
+    number = parse_number(str(value)[:4]) if value else None
+    return number if number is not None and number >= 1000 else None
+
+
 def parse_number(value: str | int | None) -> int | None:
     """A positive 64-bit number given as int or digits, else None (PMC file lists write PMID 0 for none)."""
     text = str(value).strip() if value is not None else ""
@@ -107,9 +116,9 @@ def parse_number(value: str | int | None) -> int | None:
     return int(text) if 0 < int(text) <= INT64_MAX else None
 
 
-def parse_doi(value: str | None) -> str | None:
+def parse_doi(value: Any) -> str | None:
     """A DOI in lower case without resolver prefix; None when it is not one."""
-    if not value:
+    if not isinstance(value, str):
         return None
     doi = DOI_PREFIX.sub("", value.strip()).lower()
     return doi if doi.startswith("10.") and "/" in doi else None

@@ -16,7 +16,10 @@ HEADING = r"(?m)^#{2,6} (.+)$"
 
 
 def corpus_stats(corpus: Path) -> dict[str, Any]:
-    """Counts over a corpus directory, part by part: memory stays that of one part. Raises InputError without one."""
+    """Counts over a corpus directory, part by part: memory stays that of one part. Raises InputError without one.
+
+    `tokens` is what the run's token store says, where the corpus lies in a run that has one; else None.
+    """
     if not (corpus / "corpus.json").exists():
         raise InputError(f"{corpus} holds no finished corpus (there is no corpus.json)")
     summary = read_json(corpus / "corpus.json")
@@ -32,8 +35,10 @@ def corpus_stats(corpus: Path) -> dict[str, Any]:
         sections.update(headings.str.strip_chars("# ").str.to_lowercase().to_list())
     chars = pl.concat(lengths) if lengths else pl.Series([], dtype=pl.UInt32)
     quantiles = {f"p{share}": chars.quantile(share / 100, "nearest") for share in (5, 50, 95)} if len(chars) else {}
+    store = corpus.resolve().parent / "tokens" / corpus.resolve().name / "store.json"
     return {
         "papers": len(chars),
+        "tokens": read_json(store)["tokens"] if store.exists() else None,
         "chars": int(chars.sum() or 0),
         "chars_a_paper": quantiles,
         "licenses": dict(counts["license"].most_common()),
@@ -50,7 +55,8 @@ def corpus_stats(corpus: Path) -> dict[str, Any]:
 def render_stats(stats: dict[str, Any]) -> RenderableType:
     """The counts as tables for a terminal."""
     lengths = ", ".join(f"{name} {value:,.0f}" for name, value in stats["chars_a_paper"].items())
-    total = f"{stats['papers']:,} papers, {stats['chars']:,} characters (a paper: {lengths})"
+    tokens = f", {stats['tokens']:,} tokens" if stats["tokens"] is not None else ""
+    total = f"{stats['papers']:,} papers, {stats['chars']:,} characters (a paper: {lengths}){tokens}"
     tables = [
         _table(title, "papers" if key != "chars_removed" else "characters", stats[key])
         for title, key in (

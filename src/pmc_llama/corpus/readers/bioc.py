@@ -5,12 +5,15 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year, tidy_spans
+from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.base import Block, Options
+from pmc_llama.corpus.readers.tar import members
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
 
+SUFFIXES = (".json", ".xml")
 BACK_SECTIONS = {
     *("ACK_FUND", "COMP_INT", "AUTH_CONT", "SUPPL", "APPENDIX", "REVIEW_INFO", "KEYWORD", "ABBR"),
 }
@@ -44,12 +47,9 @@ class BiocReader:
         """The documents of a file."""
         content = file.read_all()
         try:
-            decoded = _file_decoder.decode(content)
+            yield Block(_documents(content), size_bytes=len(content))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{file.path}: no BioC collection ({error})") from error
-        collections = decoded if isinstance(decoded, list) else [decoded]
-        records = [bytes(document) for collection in collections for document in collection.documents]
-        yield Block(records, size_bytes=len(content))
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one document."""
@@ -66,9 +66,9 @@ class BiocReader:
             pmcid=parse_pmcid(infons.get("article-id_pmc") or document.id),
             pmid=parse_number(infons.get("article-id_pmid")),
             doi=parse_doi(infons.get("article-id_doi")),
-            year=parse_number(infons.get("year")),
-            journal=infons.get("journal") or infons.get("journal-title"),
-            license=infons.get("license"),
+            year=parse_year(infons.get("year")),
+            journal=_text(infons.get("journal") or infons.get("journal-title")),
+            license=_text(infons.get("license")),
         )
         out = TextBuilder()
         for passage in document.passages:
@@ -81,6 +81,37 @@ class BiocReader:
         paper.text = out.text()
         paper.spans, paper.invalid_spans = tidy_spans(out.spans, len(paper.text))
         return paper
+
+
+class BiocTarReader(BiocReader):
+    """Reads the bulk packages of BioC-PMC: tarballs of collections, whose names end in `.json` or `.xml`."""
+
+    def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
+        """The documents of all members. Members that hold no collection are counted."""
+        block = Block([])
+        for member in members(file, SUFFIXES):
+            try:
+                block.records += _documents(member.content) if member.refused is None else []
+                reason = member.refused
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                reason = "bad_json"
+            if reason is not None:
+                block.dropped[reason] += 1
+            block.size_bytes += len(member.content)
+            if block.size_bytes >= base.BLOCK_BYTES:
+                yield block
+                block = Block([])
+        yield block
+
+
+def _documents(content: bytes) -> list[bytes]:
+    decoded = _file_decoder.decode(content)
+    collections = decoded if isinstance(decoded, list) else [decoded]
+    return [bytes(document) for collection in collections for document in collection.documents]
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if value else None
 
 
 def _kind(passage: _Passage) -> tuple[str, int | None]:

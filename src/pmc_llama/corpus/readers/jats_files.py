@@ -1,17 +1,17 @@
 """PMC's files of JATS articles: single XML files, and the old bulk tarballs with their file lists."""
 
-import csv
 import io
-import tarfile
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
-from pmc_llama.corpus.readers.base import BLOCK_BYTES, MAX_RECORD_BYTES, Block, Options
+from pmc_llama.corpus.readers import base
+from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.jats import read_article
+from pmc_llama.corpus.readers.table import read_rows
+from pmc_llama.corpus.readers.tar import members
 from pmc_llama.corpus.storage import InputFile, read_optional
 from pmc_llama.errors import InputError
 
@@ -81,37 +81,22 @@ class JatsReader:
 
 
 class JatsTarReader(JatsReader):
-    """An old bulk package: a tarball of articles, streamed and never unpacked, and beside it its file list."""
+    """An old bulk package: a tarball of articles, and beside it its file list."""
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of articles. Members that are no XML files are not articles and are passed over."""
         listed = read_file_list(file.path)
-        records: list[Any] = []
-        dropped: Counter[str] = Counter()
-        size_bytes = articles = 0
-        with file.open() as stream:
-            try:
-                with tarfile.open(fileobj=stream, mode="r|") as archive:
-                    for member in archive:
-                        if not member.name.endswith(SUFFIXES):
-                            continue
-                        articles += 1
-                        reason = _refuse_member(member)
-                        if reason is not None:
-                            dropped[reason] += 1
-                            continue
-                        content = archive.extractfile(member)
-                        assert content is not None  # it is a regular file
-                        records.append((member.name, content.read(), listed.get(member.name)))
-                        size_bytes += member.size
-                        if size_bytes >= BLOCK_BYTES:
-                            yield Block(records, dropped, size_bytes)
-                            records, dropped, size_bytes = [], Counter(), 0
-            except tarfile.TarError as error:
-                raise InputError(f"{file.path}: the tarball cannot be read to its end ({error})") from error
-        if not articles:
-            raise InputError(f"{file.path}: the tarball holds no .xml or .nxml file")
-        yield Block(records, dropped, size_bytes)
+        block = Block([])
+        for member in members(file, SUFFIXES):
+            if member.refused is not None:
+                block.dropped[member.refused] += 1
+                continue
+            block.records.append((member.name, member.content, listed.get(member.name)))
+            block.size_bytes += len(member.content)
+            if block.size_bytes >= base.BLOCK_BYTES:
+                yield block
+                block = Block([])
+        yield block
 
 
 def read_metadata_beside(path: str) -> Listed | None:
@@ -139,15 +124,6 @@ def read_metadata_beside(path: str) -> Listed | None:
     )
 
 
-def _refuse_member(member: tarfile.TarInfo) -> str | None:
-    """The reason not to read a member. Nothing is ever written to its path, but a hostile one is not trusted either."""
-    if not member.isreg():
-        return "not_a_regular_file"
-    if member.name.startswith("/") or ".." in member.name.split("/"):
-        return "unsafe_member_name"
-    return "too_large" if member.size > MAX_RECORD_BYTES else None
-
-
 def _pmcid_in_name(name: str) -> int | None:
     stem = name.rpartition("/")[2].removesuffix(".xml").removesuffix(".nxml")
     return parse_pmcid(stem) if stem.upper().startswith("PMC") else None
@@ -166,12 +142,9 @@ def read_file_list(tarball: str) -> dict[str, Listed]:
         content = read_optional(path)
     if content is None:
         return {}
-    text = content.decode("utf-8-sig", "replace")
-    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    if "Article File" not in (rows.fieldnames or []):
-        raise InputError(f"{path}: there is no column 'Article File'; columns: {rows.fieldnames}")
-    return {row["Article File"]: _listed(row) for row in rows}
+    text = io.StringIO(content.decode("utf-8-sig", "replace"), newline="")
+    known = ("AccessionID", "LastUpdated", "PMID", "License", "Retracted")
+    return {row["Article File"]: _listed(row) for row in read_rows(text, path, ("Article File",), known)}
 
 
 def _listed(row: dict[str, str]) -> Listed:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
+from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, line_blocks
 from pmc_llama.corpus.storage import InputFile, open_raw
 from pmc_llama.errors import InputError
@@ -80,7 +80,7 @@ class _Row(msgspec.Struct):
     pmcid: str | int | None = None
     pmid: str | int | None = None
     doi: str | None = None
-    corpusid: int | None = None
+    corpusid: CorpusId | None = None
     title: str | None = None
     year: int | None = None
     journal: str | None = None
@@ -101,7 +101,7 @@ def _paper(row: _Row, options: Options, fallback_id: str) -> Paper:
         doi=parse_doi(row.doi),
         corpusid=row.corpusid,
         title=row.title or "",
-        year=row.year,
+        year=parse_year(row.year),
         journal=row.journal,
         license=row.license,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, parse_year, tidy_spans
 from pmc_llama.corpus.readers.base import Block, Options, line_blocks
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 from pmc_llama.corpus.storage import InputFile, find, read_head
@@ -159,7 +159,7 @@ def _identified(row: _Row, metadata: Metadata) -> Paper:
         pmid=parse_number(metadata.pubmed_id),
         doi=parse_doi(metadata.doi or identifiers.get("doi")),
         title=" ".join((metadata.title or row.title or "").split()),
-        year=_year(metadata.year or row.year),
+        year=parse_year(metadata.year or row.year),
         journal=metadata.journal or metadata.venue or row.venue or None,
         fields=tuple(metadata.mag_field_of_study or ()),
     )
@@ -167,11 +167,6 @@ def _identified(row: _Row, metadata: Metadata) -> Paper:
 
 def _if_pmc(paper_id: str) -> str | None:
     return paper_id if paper_id.startswith("PMC") else None
-
-
-def _year(value: int | str | None) -> int | None:
-    """The year in 2011, "2011" or "2011-11"."""
-    return parse_number(str(value)[:4]) if value else None
 
 
 def _write(paper: Paper, parse: _Parse, metadata: Metadata) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
 from pmc_llama.corpus.readers.base import Block, Options, Quick, line_blocks
 from pmc_llama.corpus.storage import InputFile
 
@@ -31,12 +31,12 @@ class _Source(msgspec.Struct):
 
 class _Content(msgspec.Struct):
     text: str | None = None
-    annotations: dict[str, str | None] | None = None
+    annotations: dict[str, msgspec.Raw] | None = None
     source: _Source | None = None
 
 
 class _Row(msgspec.Struct):
-    corpusid: int
+    corpusid: CorpusId
     updated: str | None = None
     externalids: _Ids | None = None
     content: _Content | None = None
@@ -56,6 +56,7 @@ class _Annotation(msgspec.Struct, frozen=True):
 
 _ids_decoder = msgspec.json.Decoder(_Ids)
 _row_decoder = msgspec.json.Decoder(_Row)
+_encoded_decoder = msgspec.json.Decoder(str | None)
 _annotations_decoder = msgspec.json.Decoder(list[_Annotation])
 
 
@@ -115,14 +116,15 @@ def _quick(refuse: Quick) -> Callable[[bytes, int, int], str | None]:
     return reason
 
 
-def _annotate(paper: Paper, annotations: dict[str, str | None], options: Options) -> None:
-    """Decode the annotation lists, each a JSON text inside the JSON record, into spans."""
+def _annotate(paper: Paper, annotations: dict[str, msgspec.Raw], options: Options) -> None:
+    """Decode the annotation lists that are wanted, each a JSON text inside the JSON record, into spans."""
     spans: list[Span] = []
-    for kind, encoded in annotations.items():
-        if not encoded or (options.kinds is not None and kind not in options.kinds):
+    for kind, raw in annotations.items():
+        if options.kinds is not None and kind not in options.kinds:
             continue
         try:
-            found = _annotations_decoder.decode(encoded)
+            encoded = _encoded_decoder.decode(raw)
+            found = _annotations_decoder.decode(encoded) if encoded else []
         except (msgspec.DecodeError, UnicodeDecodeError):
             paper.invalid_spans += 1
             continue

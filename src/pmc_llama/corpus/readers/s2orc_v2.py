@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
 from pmc_llama.corpus.readers.base import Block, Options, line_blocks
 from pmc_llama.corpus.storage import InputFile
 
@@ -23,7 +23,7 @@ class _Section(msgspec.Struct):
 
 
 class _Row(msgspec.Struct):
-    corpusid: int
+    corpusid: CorpusId
     title: str | None = None
     openaccessinfo: _OpenAccess | None = None
     body: _Section | None = None
@@ -94,7 +94,10 @@ def _annotations(section: _Section, paper: Paper) -> Iterator[tuple[str, Any]]:
 
 
 def _spans(kind: str, annotation: Any, offset: int, paper: Paper) -> Iterator[Span]:
-    for item in annotation or ():
+    if not isinstance(annotation, list):
+        paper.invalid_spans += annotation is not None
+        return
+    for item in annotation:
         try:
             attributes = item.get("attributes") or {}
             ref = attributes.get("ref_id", attributes.get("id", item.get("ref_id", item.get("id"))))
@@ -106,5 +109,5 @@ def _spans(kind: str, annotation: Any, offset: int, paper: Paper) -> Iterator[Sp
                 str(ref) if ref is not None else None,
                 str(number) if number is not None else None,
             )
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             paper.invalid_spans += 1

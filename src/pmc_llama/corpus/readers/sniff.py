@@ -3,12 +3,13 @@
 import re
 
 from pmc_llama.corpus.readers.base import Reader
-from pmc_llama.corpus.readers.bioc import BiocReader
+from pmc_llama.corpus.readers.bioc import BiocReader, BiocTarReader
 from pmc_llama.corpus.readers.jats_files import JatsReader, JatsTarReader
 from pmc_llama.corpus.readers.plain import EmptyReader, JsonlReader, ParquetReader, TextReader
 from pmc_llama.corpus.readers.s2orc_legacy import S2orcLegacyReader
 from pmc_llama.corpus.readers.s2orc_v1 import S2orcV1Reader
 from pmc_llama.corpus.readers.s2orc_v2 import S2orcV2Reader
+from pmc_llama.corpus.readers.tar import first_content, is_tar
 from pmc_llama.corpus.storage import read_head
 from pmc_llama.errors import InputError
 
@@ -28,7 +29,7 @@ JSON_KEYS = (
     ("jsonl", ("text",)),
 )
 JSON_FORMATS = {name for name, _ in JSON_KEYS}
-JATS_TAR = JatsTarReader()
+TAR_READERS: dict[str, Reader] = {"jats": JatsTarReader(), "bioc": BiocTarReader()}
 
 
 def reader_for(path: str, stated: str) -> Reader:
@@ -39,10 +40,11 @@ def reader_for(path: str, stated: str) -> Reader:
     found = _sniff(head)
     if found is None and stated == "auto":
         raise InputError(f"{path}: the format is not recognised by its content; give `format` in the recipe")
-    name = _agree(found, stated)
-    if name is None:
+    name = _agree(found, stated) or ""
+    readers = TAR_READERS if is_tar(head) else READERS
+    if name not in readers:
         raise InputError(f"{path}: the recipe says format {stated}, but the content is {found}")
-    return JATS_TAR if name == "jats" and _is_tar(head) else READERS[name]
+    return readers[name]
 
 
 def _agree(found: str | None, stated: str) -> str | None:
@@ -56,14 +58,10 @@ def _agree(found: str | None, stated: str) -> str | None:
     return stated if unspecific else None
 
 
-def _is_tar(head: bytes) -> bool:
-    return head[257:262] == b"ustar"
-
-
 def _sniff(head: bytes) -> str | None:
     """The format that the first bytes show; None when they show none that we know."""
-    if _is_tar(head):
-        return "jats"
+    if is_tar(head):
+        return "bioc" if first_content(head).lstrip()[:1] in (b"{", b"[") else "jats"
     if head[:4] == b"PAR1":
         return "parquet"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
