@@ -68,14 +68,14 @@ def stdlib_select(shards: list[Path]) -> Task:
     return run
 
 
-def ours_build(shards: list[Path], workers: int) -> Task:
+def ours_build(shards: list[Path], workers: int, times: int = 1) -> Task:
     from pmc_llama.corpus.build import build_corpus
     from pmc_llama.recipe.corpus import CorpusSection
 
     out = shards[0].parent / "ours"
     shutil.rmtree(out, ignore_errors=True)
-    source = {"name": "s2orc", "paths": ["s2orc_*.gz"]}
-    section = CorpusSection.model_validate({"sources": [source], "dedup": {"exact": False}})
+    sources = [{"name": f"s2orc{n}", "paths": ["s2orc_*.gz"]} for n in range(times)]
+    section = CorpusSection.model_validate({"sources": sources, "dedup": {"exact": False}})
     return lambda: int(build_corpus(section, shards[0].parent, out, workers=workers)["kept"])
 
 
@@ -156,6 +156,7 @@ def main() -> None:
         "ours-select": lambda: ours_select(shards),
         "stdlib-select": lambda: stdlib_select(shards),
         "ours-build": lambda: ours_build(shards, workers),
+        "ours-twice": lambda: ours_build(shards, workers, times=2),
         "datatrove-select": lambda: datatrove_select(shards),
         "datatrove-select-isal": lambda: datatrove_select(shards),
         "datatrove-build": lambda: datatrove_build(shards),

@@ -81,13 +81,15 @@ class Cleaner:
             return paper.text, Counter(), None
         removed: Counts = Counter()
         pieces = pieces_of(paper, self._profile.pieces)
-        removed["outside_body"] = len(paper.text) - _length(pieces)
+        before = _length(pieces)
+        removed["outside_body"] = len(paper.text) - before
         for name in self._rules:
-            before = _length(pieces)
             pieces = RULE_OF[name](paper, pieces, self._section)
-            removed[name] = before - _length(pieces)
+            after = _length(pieces)
+            removed[name] = before - after
+            before = after
         text = self._profile.layout(pieces)
-        removed["layout"] = _length(pieces) - len(text)
+        removed["layout"] = before - len(text)
         refusal = self._profile.refusal(pieces, paper) if self._profile.refusal is not None else None
         return text, removed, refusal
 

@@ -207,12 +207,17 @@ def _continues(before: str, after: str) -> bool:
 def tidy_text(pieces: list[Piece]) -> list[Piece]:
     """NFC; no control or invisible characters, no hyphens at line ends, single blanks; drop what is empty then."""
     for piece in pieces:
-        text = LINE_HYPHEN.sub("", piece.text) if "-\n" in piece.text else piece.text
-        text = " ".join(text.split())
-        if not text.isprintable():
-            text = " ".join(INVISIBLE.sub("", text).split())
+        text = piece.text  # blanks other than " " are not printable
+        if not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
+            text = _tidy_blanks(text)
         piece.text = text if text.isascii() else unicodedata.normalize("NFC", text)
     return [piece for piece in pieces if piece.text]
+
+
+def _tidy_blanks(text: str) -> str:
+    text = LINE_HYPHEN.sub("", text) if "-\n" in text else text
+    text = " ".join(text.split())
+    return text if text.isprintable() else " ".join(INVISIBLE.sub("", text).split())
 
 
 def without_empty_headers(pieces: list[Piece]) -> list[Piece]:

@@ -16,6 +16,8 @@ from pmc_llama.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
 SNIFF_BYTES = 2**16
+BUFFER_BYTES = 2**16
+"""Small, so that larger reads go past the buffer and bytes that were hashed are still in the processor's cache."""
 READ_BYTES = 2**20
 
 
@@ -123,7 +125,7 @@ class InputFile:
     def open(self) -> Iterator[BinaryIO]:
         """The uncompressed content. What cannot be read raises InputError naming the file."""
         with self._reading(), open_raw(self.path) as file:
-            raw = io.BufferedReader(_Metered(file, self._feed), READ_BYTES)
+            raw = io.BufferedReader(_Metered(file, self._feed), BUFFER_BYTES)
             gzipped = raw.peek(2)[:2] == GZIP_MAGIC
             yield cast(BinaryIO, igzip.IGzipFile(fileobj=raw)) if gzipped else cast(BinaryIO, raw)
             while raw.read(READ_BYTES):  # what the reader had no use for is part of the file all the same
