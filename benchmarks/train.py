@@ -5,7 +5,7 @@
 Rates are tokens that count (no padding) a second of CPU time of steady steps, the first ones left out, so that
 neighbours on the machine weigh less; the processes of both sides alternate. Rows:
 
-- `pretrain-packed`: rows full of text; peers `trainer` (bf16 autocast) and `trainer-compile` (with torch.compile).
+- `pretrain-packed`: rows full of text, both sides with torch.compile; `pretrain-packed-eager`: neither.
 - `tune-qa`: HEAD-QA questions of their real lengths with the Mistral-v1 tokenizer; peer `trainer-dynamic-padding` pads
   each batch to its longest, `trainer-pad-512` every question to 512 tokens, as is common.
 
@@ -28,17 +28,22 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("PMC_LLAMA_SHARED_DATA", ROOT.parent / "shared" / "data"))
-SHAPE = {
-    "hidden_size": 384,
-    "intermediate_size": 1024,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 6,
-    "max_position_embeddings": 2048,
-    "vocab_size": 32000,
-}
-WARM_UP, STEPS, TEXT_ROWS, TEXT_LENGTH, QUESTIONS = 3, 6, 4, 512, 32
+WARM_UP, STEPS, TEXT_ROWS, TEXT_LENGTH, QUESTIONS = 2, 3, 8, 512, 32
 LR = 1e-4
+
+
+def shape(kind: str) -> dict[str, int]:
+    """Four layers of LLaMA's proportions; narrower for questions, as rows of 512 tokens take one side very long."""
+    heads = 12 if kind == "pretrain-packed" else 6
+    return {
+        "hidden_size": 64 * heads,
+        "intermediate_size": {12: 2048, 6: 1024}[heads],
+        "num_hidden_layers": 4,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "max_position_embeddings": 2048,
+        "vocab_size": 32000,
+    }
 
 
 class Text:
@@ -110,38 +115,47 @@ def counted(batches: Any, step: int) -> int:
     return sum(len(example["input_ids"]) for example in split(batches.rows(step)))
 
 
-def run_ours(kind: str, compiled: bool) -> dict[str, Any]:
+def write_weights(kind: str, folder: Path) -> None:
+    """The model that both sides start from."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**shape(kind))).save_pretrained(folder)
+
+
+def run_ours(kind: str, weights: Path, compiled: bool) -> dict[str, Any]:
     """Steady steps of our loop, driven as `train` drives them."""
     import torch
 
     from pmc_llama.model.load import ModelOrigin, build_model
     from pmc_llama.recipe.training import TrainSection
     from pmc_llama.train.agreement import agree
-    from pmc_llama.train.loop import attach_loss, forward_backward
+    from pmc_llama.train.loop import attach_loss, train_step
+    from pmc_llama.train.memory import keep_freed_memory
     from pmc_llama.train.microbatch import micro_batches
-    from pmc_llama.train.optim import build_optimizer, clip_gradients, guarded_update
+    from pmc_llama.train.optim import Guard, build_optimizer
     from pmc_llama.train.world import join_world
 
     tokenizer, batches = source(kind)
     seconds, losses = [], []
     with join_world() as world:
+        keep_freed_memory()
         net: Any = build_model(
-            ModelOrigin(config=SHAPE), tokenizer=tokenizer, mesh=world.mesh, device=world.device,
+            ModelOrigin(path=weights), tokenizer=tokenizer, mesh=world.mesh, device=world.device,
             dtype=torch.bfloat16, seed=0, compiled=compiled,
         )  # fmt: skip
-        attach_loss(net)
-        optimizer = build_optimizer(net, TrainSection(lr=LR))
+        attach_loss(net, compiled=compiled)
+        optimizer, guard = build_optimizer(net, TrainSection(lr=LR)), Guard(world.device)
 
         def one(step: int) -> None:
             began = time.process_time()
             rows = batches.rows(step)
             batch = micro_batches(rows, 8, world.device)
-            totals = agree(world, rows, batch, stop=False, written=True)
-            loss = forward_backward(net, batch, totals, world)
-            norm = clip_gradients(net, 1.0)
-            guarded_update(optimizer, LR, ~torch.isfinite(loss + norm))
+            totals = agree(world, rows, batch, stop=False, save=False, written=True)
+            values = train_step(net, optimizer, guard, batch, totals, step=step, lr=LR, clip=1.0, world=world)
             seconds.append(time.process_time() - began)
-            losses.append(float(loss))
+            losses.append(float(values[0]))
 
         for step in range(WARM_UP + STEPS):
             one(step)
@@ -151,17 +165,18 @@ def run_ours(kind: str, compiled: bool) -> dict[str, Any]:
 
 
 def products_share(profile: Any) -> float:
-    """Share of a step's operator time that is matrix products and attention."""
-    events = profile.key_averages()
-    total = sum(event.self_cpu_time_total for event in events)
-    inside = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::_softmax", "aten::_softmax_backward_data")
-    return sum(event.self_cpu_time_total for event in events if event.key in inside) / total
+    """Share of a step's operator time that is matrix products and attention (with its softmax and its gathering)."""
+    events = {event.key: event for event in profile.key_averages()}
+    total = sum(event.self_cpu_time_total for event in events.values())
+    products = sum(events[name].self_cpu_time_total for name in ("aten::mm", "aten::addmm") if name in events)
+    attention = sum(events[name].cpu_time_total for name in ("_PerDocument", "_PerDocumentBackward"))
+    return (products + attention) / total
 
 
-def run_trainer(kind: str, padding: str, compiled: bool) -> dict[str, Any]:
+def run_trainer(kind: str, weights: Path, padding: str, compiled: bool) -> dict[str, Any]:
     """The same through Trainer: examples one by one, its own collation, bf16 autocast."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+    from transformers import LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     _, batches = source(kind)
     steps = [split(batches.rows(step)) for step in range(WARM_UP + STEPS)]
@@ -189,8 +204,7 @@ def run_trainer(kind: str, padding: str, compiled: bool) -> dict[str, Any]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             seconds.append(time.process_time() - self.began)
 
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**SHAPE, use_cache=False))
+    model = LlamaForCausalLM.from_pretrained(weights, use_cache=False, dtype=torch.float32)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, per_device_train_batch_size=size, max_steps=WARM_UP + STEPS, learning_rate=LR, bf16=True,
@@ -207,38 +221,47 @@ def run_trainer(kind: str, padding: str, compiled: bool) -> dict[str, Any]:
 
 def result(batches: Any, seconds: list[float], losses: list[float]) -> dict[str, Any]:
     rates = [counted(batches, step) / seconds[step] for step in range(WARM_UP, WARM_UP + STEPS)]
-    return {"rate": statistics.median(rates), "loss": statistics.mean(losses[WARM_UP:])}
+    return {"rate": statistics.median(rates), "loss": statistics.mean(losses[WARM_UP : WARM_UP + STEPS])}
 
 
 SIDES = {
-    "ours": lambda kind: run_ours(kind, compiled=False),
-    "ours-compile": lambda kind: run_ours(kind, compiled=True),
-    "trainer": lambda kind: run_trainer(kind, "none", compiled=False),
-    "trainer-compile": lambda kind: run_trainer(kind, "none", compiled=True),
-    "trainer-dynamic-padding": lambda kind: run_trainer(kind, "dynamic", compiled=False),
-    "trainer-pad-512": lambda kind: run_trainer(kind, "512", compiled=False),
+    "ours": lambda kind, weights: run_ours(kind, weights, compiled=False),
+    "ours-compile": lambda kind, weights: run_ours(kind, weights, compiled=True),
+    "trainer": lambda kind, weights: run_trainer(kind, weights, "none", compiled=False),
+    "trainer-compile": lambda kind, weights: run_trainer(kind, weights, "none", compiled=True),
+    "trainer-dynamic-padding": lambda kind, weights: run_trainer(kind, weights, "dynamic", compiled=False),
+    "trainer-pad-512": lambda kind, weights: run_trainer(kind, weights, "512", compiled=False),
 }
 
 
-def in_own_process(side: str, kind: str) -> dict[str, Any]:
+def in_own_process(side: str, kind: str, weights: Path) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, __file__, "--side", side, "--kind", kind]
+    command = [sys.executable, __file__, "--side", side, "--kind", kind, "--weights", str(weights)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(kind: str, ours: str, peers: list[str], runs: int) -> list[dict[str, Any]]:
+ROWS = {
+    "pretrain-packed": ("pretrain-packed", "ours-compile", ["trainer-compile"]),
+    "pretrain-packed-eager": ("pretrain-packed", "ours", ["trainer"]),
+    "tune-qa": ("tune-qa", "ours", ["trainer-dynamic-padding", "trainer-pad-512"]),
+}
+
+
+def compare(name: str, runs: int) -> list[dict[str, Any]]:
+    kind, ours, peers = ROWS[name]
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in [ours, *peers]}
-    for _ in range(runs):
-        for side, results in found.items():
-            results.append(in_own_process(side, kind))
-            print(kind, side, results[-1], flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        write_weights(kind, Path(folder))
+        for side in [ours, *peers] * runs:
+            found[side].append(in_own_process(side, kind, Path(folder)))
+            print(name, side, found[side][-1], flush=True)
     middle = {side: statistics.median(one["rate"] for one in results) for side, results in found.items()}
     return [
         {
-            "name": kind,
+            "name": name,
             "unit": "tokens that count per second of CPU time",
             "ours": middle[ours],
             "peer": middle[peer],
@@ -246,7 +269,7 @@ def compare(kind: str, ours: str, peers: list[str], runs: int) -> list[dict[str,
             "ratio": middle[ours] / middle[peer],
             "runs": runs,
             "loss": {"ours": found[ours][0]["loss"], "peer": found[peer][0]["loss"]},
-            "products_share": found[ours][0]["share"],
+            "products_share": statistics.median(one["share"] for one in found[ours]),
         }
         for peer in peers
     ]
@@ -255,26 +278,26 @@ def compare(kind: str, ours: str, peers: list[str], runs: int) -> list[dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--side", choices=list(SIDES))
-    parser.add_argument("--kind", choices=["pretrain-packed", "tune-qa"])
-    parser.add_argument("--rows", nargs="*", default=["pretrain-packed", "tune-qa"])
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="others stay in the results")
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--kind", help=argparse.SUPPRESS)
+    parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(SIDES[options.side](options.kind)))
+        print(json.dumps(SIDES[options.side](options.kind, options.weights)))
         return
     from pmc_llama.environment import describe_environment
-    from pmc_llama.files import write_json
+    from pmc_llama.files import read_json, write_json
 
-    rows = []
-    if "pretrain-packed" in options.rows:
-        rows += compare("pretrain-packed", "ours", ["trainer", "trainer-compile"], options.runs)
-    if "tune-qa" in options.rows:
-        rows += compare("tune-qa", "ours", ["trainer-dynamic-padding", "trainer-pad-512"], options.runs)
+    results = ROOT / "benchmarks" / "results" / "train.json"
+    measured = [row for name in options.rows for row in compare(name, options.runs)]
+    before = read_json(results)["rows"] if results.exists() else []
+    kept = [row for row in before if row["name"] in ROWS and row["name"] not in options.rows]
+    rows = sorted(kept + measured, key=lambda row: list(ROWS).index(row["name"]))
     for row in rows:
-        print(f"{row['name']:16} {row['ours']:9,.0f} {row['peer']:9,.0f} {row['peer_name']:24} {row['ratio']:6.2f} x")
+        print(f"{row['name']:24} {row['ours']:9,.0f} {row['peer']:9,.0f} {row['peer_name']:24} {row['ratio']:6.2f} x")
     environment = describe_environment()
-    report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows}
-    write_json(ROOT / "benchmarks" / "results" / "train.json", report)
+    write_json(results, {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows})
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ MFU = 0.40
 """Assumed share of the GPUs' peak; well-tuned 7B runs reach 0.46 to 0.48, first attempts 0.30."""
 RESERVED_BYTES = 3 * 2**30
 """CUDA context, NCCL buffers and fragmentation, on each GPU."""
+NF4_BYTES = 0.516
+"""A parameter in 4 bits, and its share of the scales (quantised themselves: 8 bits for 64 parameters, and a little)."""
+HEAP_GAPS = 1.2
+"""Memory between activations on CPUs, where freed blocks are kept (`train.memory.keep_freed_memory`)."""
 CHUNK_BYTES_PER_LOGIT = 12
 """Loss: logits and their gradient in bf16, log-probabilities in fp32, and a temporary, of one chunk."""
 
@@ -81,7 +85,7 @@ def plan(
     count, gpu = _parse(gpus)
     config = shape_of(recipe)
     stages: list[tuple[str, TrainSection, LoraSection | None]] = [("pretrain", recipe.pretrain, None)]
-    stages += [(name, regime, regime.lora) for name, regime in recipe.regimes.items() if regime.kind != "zero_shot"]
+    stages += [(name, regime, regime.lora) for name, regime in recipe.regimes.items() if regime.tuned]
     return [
         _plan_stage(
             name,
@@ -124,11 +128,14 @@ def memory_of(
     d, vocab, layers = config.hidden_size, config.vocab_size, config.num_hidden_layers
     outside = vocab * d * (1 if config.tie_word_embeddings else 2)
     block = (total - outside) / layers
-    in_reach = total if processes == 1 else min(total, 2 * block + outside)
+    in_reach = trained if processes == 1 else min(total, 2 * block + outside)
     head = 0 if lora is not None else vocab * d
     tokens = options.micro_batch * options.seq_len
+    frozen_bytes = 2 * frozen / processes
+    if lora is not None and lora.quantize is not None:  # whole on each process, and read as it is
+        frozen_bytes, in_reach = NF4_BYTES * (total - outside) + 2 * outside, 0
     return Memory(
-        weights=(4 * trained + 2 * frozen) / processes,
+        weights=4 * trained / processes + frozen_bytes,
         optimizer=8 * trained / processes,
         gradients=4 * trained / processes + (0 if lora is not None else 6 * block),
         gathered=2 * in_reach,
@@ -149,7 +156,8 @@ def _activation_bytes(config: Any, options: TrainSection, tokens: int, *, cuda: 
     whole = norms + attention + mlp
     kept = {"none": whole, "selective": 2 * d + 2 * (q + 2 * kv) + 2 * q + 2 * d + 6 * f, "full": 2 * d}
     at_once = 0 if options.activation_checkpointing == "none" else whole
-    return float(tokens * (layers * kept[options.activation_checkpointing] + at_once + 8 * d))
+    gaps = 1.0 if cuda else HEAP_GAPS
+    return float(gaps * tokens * (layers * kept[options.activation_checkpointing] + at_once + 8 * d))
 
 
 def _plan_stage(

@@ -25,6 +25,8 @@ def test_the_converted_model_is_the_same(tmp_path: Path, parts: int) -> None:
         suffix = "" if parts == 1 else f"-{part + 1:05d}-of-{parts:05d}"
         torch.save({name: state[name] for name in names[part::parts]}, old / f"pytorch_model{suffix}.bin")
     convert_bin(old, tmp_path / "new")
+    with pytest.raises(InputError, match="new exists"):
+        convert_bin(old, tmp_path / "new")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "new")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
     assert (tmp_path / "new/model.safetensors.index.json").exists() == (parts > 1)

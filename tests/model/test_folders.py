@@ -1,6 +1,7 @@
 """Models in and out: what is exported is what was trained, and what cannot be used is refused with its name."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,10 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from pmc_llama.errors import InputError, RecipeError
-from pmc_llama.model import save
+from pmc_llama.model import quantized, save
 from pmc_llama.model.load import ModelOrigin, build_model, load_for_inference
 from pmc_llama.model.save import export_hf
 from pmc_llama.recipe.training import LoraSection
@@ -39,6 +40,14 @@ def loss_of(net: torch.nn.Module) -> float:
 
 
 @torch.no_grad()
+def logits_of(model: torch.nn.Module) -> torch.Tensor:
+    """Of the model as it is trained, or of a plain transformers model, for a batch of packed documents."""
+    batch = micro_batches(Source().rows(0), 8, torch.device("cpu"))[0]
+    extra = {"documents": batch.documents} if hasattr(model, "loss_sum") else {}
+    return model(input_ids=batch.ids, position_ids=batch.position_ids, use_cache=False, **extra).logits
+
+
+@torch.no_grad()
 def plain_loss_of(model: torch.nn.Module) -> float:
     """The same of a plain transformers model."""
     rows = Source(masked=0.0).rows(0)
@@ -56,11 +65,38 @@ def test_what_is_exported_is_what_was_trained_and_loads_back(tmp_path: Path, ext
         export_hf(net, tokenizer(), tmp_path / "out")
         again = build(world, ModelOrigin(path=tmp_path / "out"))
         assert loss_of(again) == loss_of(net)
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+        trained = logits_of(net)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     assert model.config.architectures == ["LlamaForCausalLM"] and model.config.use_cache
-    assert plain_loss_of(model.eval()) == pytest.approx(loss_of(net), abs=1e-6)
+    torch.testing.assert_close(logits_of(model), trained, rtol=0, atol=1e-6)
+    assert plain_loss_of(model) == pytest.approx(loss_of(net), abs=1e-6)
     assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token_id == 2
     assert not (tmp_path / "out.partial").exists()
+
+
+FAMILY = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+FAMILY |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "head_dim": 8}
+FAMILY |= {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2}
+
+
+@pytest.mark.parametrize("kind", ["mistral", "qwen2", "qwen3", "olmo2"])
+def test_other_models_of_the_family_train_and_come_out_as_themselves(tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(0)
+    plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **FAMILY)).eval()
+    plain.save_pretrained(tmp_path / "in")
+    with join_world() as world:
+        net = build(world, ModelOrigin(path=tmp_path / "in"))
+        assert loss_of(net) == pytest.approx(plain_loss_of(plain), abs=1e-6)
+        export_hf(net, tokenizer(), tmp_path / "out")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert type(again) is type(plain) and plain_loss_of(again) == pytest.approx(plain_loss_of(plain), abs=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "field"), [("gemma2", "final_logit_softcapping"), ("phi", "a bias")])
+def test_models_whose_logits_are_more_than_a_product_are_refused(tmp_path: Path, kind: str, field: str) -> None:
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **FAMILY)).save_pretrained(tmp_path)
+    with join_world() as world, pytest.raises(RecipeError, match=f"changes its logits \\({field}"):
+        build(world, ModelOrigin(path=tmp_path))
 
 
 def test_a_large_model_is_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +163,28 @@ def test_lora_trains_fp32_adapters_on_a_frozen_base_in_the_compute_format(adapte
         frozen = {name: value for name, value in net.named_parameters() if not value.requires_grad}
         assert all(".lora_" in name and value.dtype == torch.float32 for name, value in trained.items()) and trained
         assert all(value.dtype == torch.bfloat16 for value in frozen.values())
-        assert all(isinstance(value, DTensor) for value in net.parameters()), "sharded, also on one process"
+        assert all(isinstance(value, DTensor) for value in trained.values()), "sharded, also on one process"
+        assert not any(isinstance(value, DTensor) for value in frozen.values()), "which would be a second copy there"
+
+
+def test_a_base_in_four_bits_needs_a_gpu_and_bitsandbytes(adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = LlamaConfig(**CONFIG)
+    for device, message in (("cpu", "needs a CUDA GPU"), ("cuda", r"pip install 'pmc-llama\[qlora\]'")):
+        monkeypatch.setattr(quantized, "find_spec", lambda _: None)
+        with pytest.raises(RecipeError, match=message):
+            quantized.read_quantized(adapted / "base/model", config, torch.bfloat16, torch.device(device))
+    with join_world() as world, pytest.raises(RecipeError, match="only an existing model"):
+        build(world, ModelOrigin(config=CONFIG), LoraSection(quantize="nf4"))
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or find_spec("bitsandbytes") is None, reason="needs a CUDA GPU and bitsandbytes"
+)
+def test_lora_on_a_base_in_four_bits_trains_and_loads_as_any_adapter(tmp_path: Path, adapted: Path) -> None:
+    base, section = ModelOrigin(path=adapted / "base/model"), LoraSection(r=4, quantize="nf4")
+    run(tmp_path, Source(6), base, lora=section, precision="bf16", warmup=0)
+    merged = load_for_inference(adapted / "base/model", tmp_path / "model")
+    assert plain_loss_of(merged) < plain_loss_of(AutoModelForCausalLM.from_pretrained(adapted / "base/model").eval())
 
 
 @pytest.mark.parametrize("recompute", ["selective", "full"])

@@ -11,9 +11,10 @@ from pmc_llama.cli.options import Host, ModelFolder, Port, RecipePath, RunDirect
 def add_to(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     app.command(epilog="Example: pmc-llama doctor")(doctor)
-    app.command(epilog="Example: pmc-llama plan recipes/pmc-llama-7b.yaml --gpus 8xA100-80GB")(plan)
+    app.command(epilog="Example: pmc-llama plan pmc-llama-7b --gpus 8xA100-80GB")(plan)
     app.command(epilog="Example: pmc-llama update runs/minimed --source 'new/*.jsonl.gz' -o runs/minimed-2")(update)
     app.command(epilog="Example: pmc-llama export runs/minimed -o exported/adapted")(export)
+    app.command(epilog="Example: pmc-llama convert old/llama-7b -o models/llama-7b")(convert)
     app.command(epilog="Example: pmc-llama publish exported/adapted --repo my-lab/my-model")(publish)
     app.command(epilog="Example: pmc-llama serve exported/adapted --port 8000")(serve)
     app.command(epilog="Example: pmc-llama chat exported/adapted")(chat)
@@ -79,6 +80,17 @@ def export(
     print(f"exported to {out}")
 
 
+def convert(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model whose weights are pytorch_model*.bin.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder to write; must not exist.")],
+) -> None:
+    """Turn an old checkpoint (pytorch_model*.bin) into safetensors, running no code that it might hold."""
+    from pmc_llama.model.convert import convert_bin
+
+    convert_bin(folder, out)
+    print(f"written to {out}")
+
+
 def publish(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An exported model, or a corpus.")],
     repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Repository on the hub.")],
@@ -100,16 +112,13 @@ def serve(
     port: Port = 8000,
     token: Token = None,
     web: Annotated[bool, typer.Option("--web", help="Show the multiple-choice page instead of the API.")] = False,
-    beside: Annotated[Path | None, typer.Option(help="With --web: a second model, shown beside the first.")] = None,
+    beside: Annotated[str | None, typer.Option(help="With --web: a second model, shown beside the first.")] = None,
 ) -> None:
     """Answer OpenAI's API with a model, or show the multiple-choice page."""
     from pmc_llama.serve import server
 
     if web:
-        shown = ([beside] if beside else []) + [Path(model)]
-        names = [folder.name for folder in shown]
-        folders = dict(zip(names if len(set(names)) == len(shown) else map(str, shown), shown, strict=True))
-        server.serve_playground(folders, host=host, port=port, token=token)
+        server.serve_playground([*([beside] if beside else []), model], host=host, port=port, token=token)
     else:
         server.serve(model, host=host, port=port, token=token)
 

@@ -25,7 +25,7 @@ TILE = 256
 LENGTH_RATIO, LENGTH_STEP = 1.3, 16
 """Documents are padded to the next of a series of lengths with this ratio: at most 1.7 times the pairs, few groups."""
 SEQLENS_MULTIPLE = 64
-_FEWER_KV_HEADS = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+_FEWER_KV_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 """torch 2.11 shares key and value heads without being told to."""
 
 

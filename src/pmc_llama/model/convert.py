@@ -17,6 +17,8 @@ def convert_bin(folder: Path, out: Path) -> None:
     Only tensors are read (`weights_only`), in the format they have. Anything else in a file raises InputError.
     """
     files = sorted(folder.glob("pytorch_model*.bin"))
+    if out.exists():
+        raise InputError(f"{out} exists; give a folder that does not")
     if not files:
         raise InputError(f"model {folder} has no pytorch_model*.bin")
     partial = out.with_name(out.name + ".partial")

@@ -25,8 +25,12 @@ from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.model import attention
 from pmc_llama.model.lora import add_adapters, causal_lm, fill, init_adapters
 from pmc_llama.model.parallel import Recompute, parallelize
+from pmc_llama.model.quantized import leave_out_quantization, read_quantized
 from pmc_llama.model.seeds import generator_for
 from pmc_llama.recipe.training import LoraSection
+
+_LOGITS_CHANGED_BY = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+"""Fields of configurations: of Gemma 2, Cohere, Granite and Falcon-H1."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +57,40 @@ def build_model(
 
     Order: shapes on the meta device -> adapters -> recompute, compile, shard -> allocate shards -> read weights into
     them -> adapters' values -> RoPE buffers (not part of any checkpoint, and garbage after allocation).
-    The frozen base of a LoRA model is kept in `dtype`, everything that is trained in fp32.
+    The frozen base of a LoRA model is kept in `dtype`, or whole in 4 bits, everything that is trained in fp32.
     """
     folder = None if origin.path is None else local_folder(origin.path)
     config = _new_config(origin.config or {}, tokenizer) if folder is None else _existing_config(folder, tokenizer)
-    kept_in = torch.float32 if lora is None else dtype
-    with torch.device("meta"):
-        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=kept_in, attn_implementation=attention.NAME)
-        config.architectures = [type(model).__name__]  # sharding changes the class's name
-        if lora is not None:
-            model = add_adapters(model, lora)
-    parallelize(model, mesh, dtype=dtype, recompute=recompute, compiled=compiled)
-    model.to_empty(device=device)
-    if folder is None:
-        _draw_weights(model, config.initializer_range, seed)
+    quantized = lora is not None and lora.quantize is not None
+    if quantized and lora is not None:
+        base = read_quantized(folder, config, dtype, device)
+        _refuse_other_heads(base)
+        model: nn.Module = add_adapters(base, lora)
+        leave_out_quantization(model)
     else:
-        _read_weights(model, folder)
+        model = _on_meta(config, torch.float32 if lora is None else dtype, lora)
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    whole = frozen if quantized or mesh.size() == 1 else []  # on one process, a gathered copy would be a second base
+    parallelize(model, mesh, dtype=dtype, recompute=recompute, compiled=compiled, whole=whole)
+    if not quantized:
+        model.to_empty(device=device)
+        if folder is None:
+            _draw_weights(model, config.initializer_range, seed)
+        else:
+            _read_weights(model, folder)
     init_adapters(model, seed)
     _renew_rope(causal_lm(model), device)
     return model.train()
+
+
+def _on_meta(config: PretrainedConfig, dtype: torch.dtype, lora: LoraSection | None) -> nn.Module:
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attention.NAME
+        )
+        config.architectures = [type(model).__name__]  # sharding changes the class's name
+        _refuse_other_heads(model)
+        return add_adapters(model, lora) if lora is not None else model
 
 
 def local_folder(path: str | Path) -> Path:
@@ -129,10 +148,20 @@ def _with_token_ids(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     return config
 
 
+def _refuse_other_heads(model: PreTrainedModel) -> None:
+    """The loss projects hidden states itself: models that do more there than a product would be trained wrong."""
+    config = model.config
+    changed = [name for name in _LOGITS_CHANGED_BY if getattr(config, name, None) not in (None, 1, 1.0)]
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        changed.append("a bias of the output projection")
+    if changed:
+        raise RecipeError(f"{type(model).__name__} changes its logits ({changed[0]}), which training does not know of")
+
+
 def _read_weights(model: nn.Module, folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
         old = any(folder.glob("pytorch_model*.bin"))
-        hint = ", only pytorch_model*.bin: convert it first (pmc_llama.model.convert.convert_bin)" if old else ""
+        hint = ", only pytorch_model*.bin: convert it first (pmc-llama convert)" if old else ""
         raise InputError(f"model {folder} has no *.safetensors file{hint}")
     state = {_checkpoint_key(name): value for name, value in model.state_dict().items() if ".lora_" not in name}
     if causal_lm(model).config.tie_word_embeddings:

@@ -1,5 +1,6 @@
 """Activation checkpointing, compilation and FSDP2 of a model, in the one order that works."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Literal
 
@@ -39,13 +40,19 @@ def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def parallelize(
-    model: nn.Module, mesh: DeviceMesh, *, dtype: torch.dtype, recompute: Recompute = "none", compiled: bool = False
+    model: nn.Module,
+    mesh: DeviceMesh,
+    *,
+    dtype: torch.dtype,
+    recompute: Recompute = "none",
+    compiled: bool = False,
+    whole: Collection[nn.Parameter] = (),
 ) -> None:
     """Prepare `model` in place for training: recompute -> compile -> shard (one group a block, the rest at the root).
 
     Parameters stay what they are (fp32 where trained), are gathered as `dtype`, and gradients are reduced in fp32.
     Sharding is applied on one process too: a single code path. There weights are not freed between forward and
-    backward, as freeing them would save nothing but the copy in `dtype`.
+    backward, as freeing them would save nothing but the copy in `dtype`. Parameters in `whole` are left as they are.
     """
     lm = causal_lm(model)
     blocks = blocks_of(lm)
@@ -58,6 +65,7 @@ def parallelize(
         "mesh": mesh,
         "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32),
         "reshard_after_forward": mesh.size(mesh.ndim - 1) > 1,
+        "ignored_params": set(whole),
     }
     if not lm.config.tie_word_embeddings:  # tied weights must stay in one group: the root
         fully_shard(lm.get_input_embeddings(), **options)

@@ -105,3 +105,5 @@ class LoraSection(Section):
     alpha: float = Field(default=32, gt=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     targets: list[str] = ["q_proj", "v_proj"]
+    quantize: Literal["nf4"] | None = None
+    """Keep the frozen base in 4 bits, whole on each process (QLoRA; needs a CUDA GPU and the extra `qlora`)."""

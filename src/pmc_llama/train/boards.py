@@ -14,17 +14,13 @@ Board = Callable[[dict[str, float], int], None]
 def open_boards(
     folder: Path, label: str, resumed_at: int, trackers: Sequence[str], config: dict[str, Any]
 ) -> list[Board]:
-    """A board for TensorBoard, if it is installed, and one for each tracker. Raises RecipeError for one that is not."""
-    boards = [_tracker(name, label, config) for name in trackers]
-    tensorboard = _tensorboard(folder / "tensorboard", resumed_at)
-    return boards if tensorboard is None else [tensorboard, *boards]
+    """A board for TensorBoard, and one for each tracker. Raises RecipeError for a tracker that is not installed."""
+    return [_tensorboard(folder / "tensorboard", resumed_at), *(_tracker(name, label, config) for name in trackers)]
 
 
-def _tensorboard(folder: Path, resumed_at: int) -> Board | None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:  # an optional extra
-        return None
+def _tensorboard(folder: Path, resumed_at: int) -> Board:
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(str(folder), purge_step=resumed_at + 1 if resumed_at else None)
 
     def write(values: dict[str, float], step: int) -> None:

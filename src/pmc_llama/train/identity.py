@@ -34,7 +34,7 @@ def identity_of(
         "steps": steps,
         "seed": seed,
         "precision": str(dtype).removeprefix("torch."),
-        "lora": None if lora is None else lora.model_dump(mode="json"),
+        "lora": None if lora is None else lora.model_dump(mode="json", exclude_none=True),
         **settings,
     }
 

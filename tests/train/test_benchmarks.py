@@ -1,0 +1,42 @@
+"""The benchmarks of training run end to end, small: what they measure is what they say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_neither_a_whole_model_nor_all_logits_are_held() -> None:
+    *loading, ours, plain = json.loads(start("benchmarks/train_memory.py", "--size", "small").splitlines()[-1])
+    assert len(loading) == 2
+    for row in loading:
+        shard = row["shard_bytes"]
+        assert shard == pytest.approx(row["model_bytes"] / 2, rel=0.01)
+        assert 0.9 * shard < row["peak_bytes"] < shard + row["largest_tensor_bytes"] < row["model_bytes"]
+    assert ours["peak_bytes"] < ours["logits_bytes"] / 2 < plain["peak_bytes"], "logits are never whole"
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_compares_both_sides_at_the_same_loss(tmp_path: Path) -> None:
+    results = tmp_path / "train_gpu.json"
+    arguments = ["--smoke", "--steps", "3", "--micro-batch", "2", "--sides", "ours-eager", "trainer", "--profile"]
+    said = start("benchmarks/train_gpu.py", *arguments, "--results", str(results))
+    assert "6·N + 12·L·d·T" in said, "the formula stands beside the numbers"
+    [row] = json.loads(results.read_text())["rows"]
+    assert row["peer_name"] == "trainer" and row["ours"] > 0 and row["ratio"] == row["ours"] / row["peer"]
+    ours, peer = row["sides"]["ours"], row["sides"]["peer"]
+    assert ours["loss"] == pytest.approx(peer["loss"], rel=0.01), "the same tokens through the same shape"
+    assert ours["mfu"] is None, "of a device that is not known"
