@@ -1,12 +1,15 @@
 """The forward pass of scoring: rows that branch after their context, behind a beginning that is computed once."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from pmc_llama.train.memory import keep_freed_memory
 
 _PLACES_AT_ONCE = 1024
 """Positions projected onto the vocabulary at a time, which bounds the fp32 logits."""
@@ -53,16 +56,46 @@ class _Laid(msgspec.Struct, frozen=True):
 
 def score_rows(model: Any, batches: Iterable[list[Row]], shared: Sequence[int]) -> Iterator[tuple[Row, list[Value]]]:
     """Each row with the values of its branches, batch after batch. All contexts begin with `shared`."""
-    prefix, head = _Prefix(model, shared), _Head(model)
+    if model.device.type == "cpu":
+        keep_freed_memory()
+    prefix, head, last = _Prefix(model, shared), _Head(model), _LastLayer(model)
     for rows in batches:
         laid = _lay(rows, len(shared), model.device)
-        hidden = prefix.hidden(laid)  # [B, T, D]
+        with last.only_at(torch.unique_consecutive(laid.place)):
+            hidden = prefix.hidden(laid)  # [B, T, D], right where a token is scored
         logprob, likeliest = head.read(hidden.flatten(0, 1), laid)  # [N], [N]
         sums = torch.zeros(2, sum(len(row.branches) for row in rows), dtype=torch.float64, device=logprob.device)
         sums.index_add_(1, laid.owner, torch.stack([logprob, (~likeliest).float()]).double())
         values = iter([Value(total, missed == 0) for total, missed in zip(*sums.tolist(), strict=True)])
         for row in rows:
             yield row, [next(values) for _ in row.branches]
+
+
+class _LastLayer:
+    """The last decoder layer's MLP, which runs only where somebody reads its result: where a token is scored."""
+
+    def __init__(self, model: Any) -> None:
+        layers = getattr(model.base_model, "layers", None)
+        self._mlp = getattr(layers[-1], "mlp", None) if layers else None
+
+    @contextmanager
+    def only_at(self, places: Tensor) -> Iterator[None]:
+        """Within it, the MLP gives nothing but at the flat positions `places` [N] of the batch."""
+        if self._mlp is None:  # an architecture with other names: it runs everywhere
+            yield
+            return
+        whole = self._mlp.forward
+
+        def forward(hidden: Tensor) -> Tensor:  # [B, T, D]
+            result = torch.zeros_like(hidden)
+            result.flatten(0, 1)[places] = whole(hidden.flatten(0, 1)[places][None])[0]
+            return result
+
+        self._mlp.forward = forward
+        try:
+            yield
+        finally:
+            del self._mlp.forward  # the class' own again
 
 
 class _Prefix:
