@@ -47,7 +47,7 @@ def read_questions() -> dict[str, list[Question]]:
     return {**found, "mmlu": as_mmlu[5:], "mmlu_dev": as_mmlu[:5]}
 
 
-def write_model(folder: Path, *, hidden: int, layers: int, spread: float) -> Path:
+def write_model(folder: Path, *, hidden: int, layers: int, spread: float, head_dim: int = 32) -> Path:
     """A random LLaMA with the real tokenizer, as a Hugging Face folder; its weights depend on their names alone."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -56,7 +56,7 @@ def write_model(folder: Path, *, hidden: int, layers: int, spread: float) -> Pat
         hidden_size=hidden,
         intermediate_size=hidden * 11 // 4,
         num_hidden_layers=layers,
-        num_attention_heads=hidden // 32,
+        num_attention_heads=hidden // head_dim,
         max_position_embeddings=MAX_LENGTH,
     )
     model = LlamaForCausalLM(config)
@@ -91,10 +91,21 @@ KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "M
 
 
 def run_peer(
-    folder: Path, model: Path, tasks: Sequence[Task], dtype: str, threads: int, env: Mapping[str, str] | None = None
+    folder: Path,
+    model: Path,
+    tasks: Sequence[Task],
+    *,
+    dtype: str,
+    threads: int,
+    batch_size: int = 16,
+    env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Let the harness score tasks, offline; see qa_peer.py. `env`: variables to add."""
-    job = {"model": str(model), "dtype": dtype, "threads": threads, "max_length": MAX_LENGTH}
+    """Let the harness score tasks, offline; see qa_peer.py. `env`: variables to add.
+
+    Its log-softmax is in fp32, as ours is: in bf16 it would lose digits that decide between options.
+    """
+    job = {"model": str(model), "dtype": dtype, "softmax_dtype": "float32", "threads": threads}
+    job |= {"max_length": MAX_LENGTH, "batch_size": batch_size}
     job |= {"tasks_dir": str(folder / "tasks"), "tasks": list(tasks), "out": str(folder / "peer.json")}
     (folder / "job.json").write_text(json.dumps(job))
     command = [str(PEER / "bin" / "python"), str(ROOT / "benchmarks" / "qa_peer.py"), str(folder / "job.json")]
