@@ -37,8 +37,8 @@ def run_recipe(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         pipeline.run_alone(until)
     elif dry_run:
-        for name, reason in pipeline.stale_stages().items():
-            print(f"{name}: {'up to date' if reason is None else 'would run: ' + reason}")
+        for line in pipeline.preview():
+            print(line)
     else:
         pipeline.run(until=until, force=force)
         if until in (None, "report"):
@@ -71,6 +71,15 @@ class Pipeline:
             if reasons[stage.name] is None and rebuilt:
                 reasons[stage.name] = f"builds on {rebuilt[0]}"
         return reasons
+
+    def preview(self) -> Iterator[str]:
+        """What a run would do, and why: a line a stage, with lines for the parts of a stage that has some."""
+        reasons = self.stale_stages()
+        stale = [name for name, reason in reasons.items() if reason is not None]
+        for stage in self.stages:
+            reason = reasons[stage.name]
+            yield f"{stage.name}: {'up to date' if reason is None else 'would run: ' + reason}"
+            yield from stage.preview(self.recipe, self.stamps, stale)
 
     def run(self, *, until: str | None = None, force: str | None = None) -> None:
         """Bring all stages up to `until` up to date; `force` redoes that stage and, with it, what depends on it.

@@ -1,7 +1,7 @@
 """The stages of a run: what each is made from, what it builds on, what it writes, and the call that makes it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,8 @@ class Stage:
     wanted: Callable[[Recipe], bool] = lambda recipe: True
     pieces: Callable[[Recipe, Stamps], list[Stamp]] = _no_pieces
     """Parts with stamps of their own, redone one by one (the cells of the grid)."""
+    preview: Callable[[Recipe, Stamps, Collection[str]], Iterable[str]] = lambda recipe, stamps, stale: ()
+    """What a dry run says of its pieces; the last argument names the stages that would run."""
     version: int = 1
     """Raised when the same settings would give another output than before, also when a recipe key's default changes:
     settings hold only what differs from the defaults, so that a new key with a default makes no work stale."""
@@ -207,11 +209,19 @@ def _scored_cells(recipe: Recipe, stamps: Stamps) -> list[Stamp]:
 
 def _report(recipe: Recipe, stamps: Stamps) -> str:
     from pmc_llama.report.page import build_report
+    from pmc_llama.report.run import Run
     from pmc_llama.report.tables import compute_results
 
-    compute_results(recipe.run_path / "predictions.parquet", recipe.run_path / "results.json")
-    build_report(recipe.run_path)
+    run = recipe.run_path
+    compute_results(run / "predictions.parquet", run / "results.json", Run(run).contaminated)
+    build_report(run)
     return "results.json and report.html written"
+
+
+def _preview_grid(recipe: Recipe, stamps: Stamps, stale: Collection[str]) -> Iterable[str]:
+    from pmc_llama.experiment.preview import grid_preview
+
+    return grid_preview(recipe, stamps, stale)
 
 
 def _grid_settings(recipe: Recipe) -> Any:
@@ -231,6 +241,7 @@ STAGES: tuple[Stage, ...] = (
         outputs=lambda recipe: [recipe.run_path / "data"],
         run=_write_world,
         wanted=lambda recipe: recipe.minimed is not None,
+        version=2,
     ),
     Stage(
         name="general",
@@ -240,6 +251,7 @@ STAGES: tuple[Stage, ...] = (
         outputs=lambda recipe: [recipe.run_path / "general"],
         run=lambda recipe, stamps: _build_corpus(recipe, recipe.general, "general"),
         wanted=lambda recipe: recipe.general is not None,
+        version=2,
     ),
     Stage(
         name="corpus",
@@ -248,6 +260,7 @@ STAGES: tuple[Stage, ...] = (
         settings=lambda recipe: _corpus_settings(recipe, recipe.corpus),
         outputs=lambda recipe: [recipe.run_path / "corpus"],
         run=lambda recipe, stamps: _build_corpus(recipe, recipe.corpus, "corpus"),
+        version=2,
     ),
     Stage(
         name="tokens",
@@ -295,6 +308,7 @@ STAGES: tuple[Stage, ...] = (
         outputs=lambda recipe: [recipe.run_path / "predictions.parquet", recipe.run_path / "questions.parquet"],
         run=_evaluate,
         pieces=_scored_cells,
+        preview=_preview_grid,
     ),
     Stage(
         name="report",
@@ -303,5 +317,6 @@ STAGES: tuple[Stage, ...] = (
         settings=lambda recipe: [],
         outputs=lambda recipe: [recipe.run_path / "results.json", recipe.run_path / "report.html"],
         run=_report,
+        version=2,
     ),
 )

@@ -28,6 +28,12 @@ class Stamp:
         record = self._read()
         return record["token"] if record and record["finished"] else None
 
+    @property
+    def seconds(self) -> float | None:
+        """How long the work took when it was last finished, whether or not it is still up to date."""
+        record = self._read()
+        return record["seconds"] if record else None
+
     def why_stale(self) -> str | None:
         """None if the work is up to date, else the reason in a few words."""
         record = self._read()

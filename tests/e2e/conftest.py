@@ -24,6 +24,8 @@ def shrunk() -> dict[str, Any]:
         "zero_shot": {"kind": "zero_shot"},
         "full": {"kind": "full", "tasks": ["direct_fact"], **SMALL_TUNING},
         "peft": {"kind": "peft", "tasks": ["direct_fact"], **SMALL_TUNING},
+        "few_shot": {"kind": "few_shot", "shots": 1},
+        "instruct": {"kind": "instruct", "files": ["qa/instructions.jsonl"], **SMALL_TUNING},
     }
     return recipe
 

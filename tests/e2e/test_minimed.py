@@ -13,8 +13,10 @@ import polars as pl
 import pytest
 
 from e2e.conftest import new_workplace, pmc_llama
+from report.readback import mismatches
 
 ROOT = Path(__file__).parents[2]
+REGIMES = {"zero_shot", "full", "peft", "few_shot", "instruct"}
 STAGES_BEFORE_PRETRAINING = {"minimed", "corpus", "general", "tokens", "base"}
 
 
@@ -46,7 +48,7 @@ def test_predictions_hold_every_cell_and_question(finished: Path) -> None:
     predictions = pl.read_parquet(finished / "predictions.parquet")
     questions = pl.read_parquet(finished / "questions.parquet")
     cells = predictions.group_by("model", "regime", "seed").len()
-    assert set(cells["regime"]) == {"zero_shot", "full", "peft"} and len(cells) == 6
+    assert set(cells["regime"]) == REGIMES and len(cells) == 10
     assert set(cells["len"]) == {len(questions)}
     in_domain = set(predictions.filter(pl.col("protocol") == "in_domain")["task"])
     assert in_domain == {"direct_fact"}
@@ -54,9 +56,31 @@ def test_predictions_hold_every_cell_and_question(finished: Path) -> None:
 
 def test_results_compare_base_and_adapted(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
-    assert {row["regime"] for row in results["comparisons"]} == {"zero_shot", "full", "peft"}
+    assert {row["regime"] for row in results["comparisons"]} == REGIMES
     for row in results["comparisons"]:
         assert 0 <= row["mcnemar_p"] <= row["holm_p"] <= 1
+
+
+def test_every_number_of_a_real_report_is_recomputed_from_the_run(finished: Path) -> None:
+    assert mismatches(finished) == []
+
+
+def test_every_tuning_run_is_in_the_report(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    assert all(f'id="figure-loss-tune-{regime}"' in page for regime in ("full", "peft", "instruct"))
+    assert 'data-table="instructions"' in page
+
+
+def test_a_dry_run_names_every_cell_and_what_it_costs(workplace: Path, finished: Path) -> None:
+    done = pmc_llama(workplace, "run", "recipes/minimed.yaml", "--dry-run", "--set", "pretrain.lr=1e-4")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split(":")[0].strip(): line for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert len(lines) == 10 + 2
+    assert lines["full-base-seed-0"].endswith("tune: up to date; score: up to date")
+    assert re.search(
+        r"tune: would run: builds on pretrain, 2 steps, [\d,]+ tokens, about", lines["full-adapted-seed-0"]
+    )
+    assert "tune: 3 of 6 models, about" in lines["tune"] and "score: 5 of 10 models, about" in lines["score"]
 
 
 def test_contamination_is_measured(finished: Path) -> None:
@@ -74,8 +98,8 @@ def test_second_run_does_nothing_and_a_changed_setting_only_what_depends_on_it(w
     assert {stage for stage, state in states.items() if state == "up to date"} == STAGES_BEFORE_PRETRAINING
     redone = run(workplace, *changed)
     assert {redone[stage] for stage in STAGES_BEFORE_PRETRAINING} == {"up to date"}
-    assert "2 models tuned, 2 were up to date" in redone["finetune"]
-    assert "3 models scored" in redone["evaluate"] and "3 were up to date" in redone["evaluate"]
+    assert "3 models tuned, 3 were up to date" in redone["finetune"]
+    assert "5 models scored" in redone["evaluate"] and "5 were up to date" in redone["evaluate"]
     run(workplace)  # its own settings again, for the other tests
 
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import small_recipe
-from pmc_llama.experiment.regimes import cells, scoring_stamps, take_fraction, tuning_stamps
+from pmc_llama.errors import RecipeError
+from pmc_llama.experiment.regimes import asked_as, cells, scoring_stamps, tuning_stamps
+from pmc_llama.experiment.tuning import take_fraction
 from pmc_llama.recipe import Recipe, parse_recipe
 from pmc_llama.stamps import Stamp
 
@@ -49,6 +52,55 @@ def test_every_regime_meets_both_models_and_only_tuned_ones_every_seed(tmp_path:
         ("full", "base", 1),
         ("full", "adapted", 1),
     ]
+
+
+def test_shots_are_those_of_the_regime_that_asks(tmp_path: Path) -> None:
+    task = {"format": "medqa", "train": "train.jsonl", "test": "test.jsonl", "shots": 2}
+    regimes = {"zero": {"kind": "zero_shot"}, "few": {"kind": "few_shot", "shots": 3}}
+    regimes |= {"full": {"kind": "full", "tasks": ["medqa"]}}
+    recipe = recipe_with(tmp_path, tasks={"medqa": task}, regimes=regimes)
+    assert {name: asked_as(recipe, name, "medqa").shots for name in regimes} == {"zero": 0, "few": 3, "full": 2}
+    assert [cell.seed for cell in cells(recipe) if cell.regime == "few"] == [0, 0]
+
+
+def test_changed_shots_make_only_their_scores_stale(tmp_path: Path) -> None:
+    regimes = {"few": {"kind": "few_shot", "shots": 3}, "full": {"kind": "full", "tasks": ["medqa"]}}
+    recipe = recipe_with(tmp_path, regimes=regimes)
+    stamps = upstream(recipe)
+    finish(tuning_stamps(recipe, stamps))
+    finish(scoring_stamps(recipe, stamps))
+    changed = recipe_with(tmp_path, regimes=regimes | {"few": {"kind": "few_shot", "shots": 4}})
+    assert {cell.regime for cell, stamp in scoring_stamps(changed, stamps).items() if stamp.why_stale()} == {"few"}
+    assert not any(stamp.why_stale() for stamp in tuning_stamps(changed, stamps).values())
+
+
+def test_a_learning_curve_is_one_regime_a_share(tmp_path: Path) -> None:
+    curve = {"kind": "full", "tasks": ["medqa"], "fractions": [0.01, 0.125, 1]}
+    recipe = recipe_with(tmp_path, regimes={"curve": curve, "zero": {"kind": "zero_shot"}})
+    assert list(recipe.regimes) == ["curve_1", "curve_12.5", "curve_100", "zero"]
+    assert [section.fraction for section in recipe.regimes.values()] == [0.01, 0.125, 1, 1]
+    assert parse_recipe(recipe.model_dump(mode="json", exclude_none=True)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("regimes", "message"),
+    [
+        ({"a": {"kind": "full"}}, "`tasks` must name the training sets"),
+        ({"a": {"kind": "few_shot", "tasks": ["medqa"]}}, "be empty for `few_shot`"),
+        ({"a": {"kind": "full", "tasks": ["medqa"], "files": ["x.jsonl"]}}, "belongs|of no other"),
+        ({"a": {"kind": "instruct", "tasks": ["medqa"]}}, "`files` holds the instructions"),
+        ({"a": {"kind": "full", "tasks": ["medqa"], "fraction": 0.5, "fractions": [0.1]}}, "replaces `fraction`"),
+        ({"a": {"kind": "full", "tasks": ["medqa"], "fractions": [0.1, 0.1]}}, "the name 'a_10'"),
+        (
+            {"a": {"kind": "full", "tasks": ["medqa"], "fractions": [0.1]}, "a_10": {"kind": "zero_shot"}},
+            "the name 'a_10'",
+        ),
+        ({"a": {"kind": "full", "tasks": ["medqa"], "fractions": [2]}}, "less than or equal to 1"),
+    ],
+)
+def test_regimes_that_contradict_themselves_are_refused(regimes: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe_with(tmp_path, regimes=regimes)
 
 
 def test_new_pretraining_makes_only_the_adapted_cells_stale(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """MiniMed's question files have the native keys and shapes of PubMedQA, MedMCQA and MedQA."""
 
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pmc_llama.minimed.facts import build_world
+from pmc_llama.minimed.instructions import write_instructions
+from pmc_llama.minimed.papers import write_papers
 from pmc_llama.minimed.questions import write_questions
 from pmc_llama.recipe.minimed import MiniMedSection
 
@@ -64,3 +67,37 @@ def test_pubmedqa_has_its_fields_and_an_official_half(qa: Path) -> None:
     rest = Counter(entry["final_decision"] for pmid, entry in entries.items() if pmid not in truth)
     assert rest == Counter(truth.values())
     assert all("{" not in text for entry in entries.values() for text in [entry["QUESTION"], *entry["CONTEXTS"]])
+
+
+def test_instructions_tell_what_is_true_of_tuning_drugs_and_nothing_of_the_others(tmp_path: Path) -> None:
+    world = build_world(MiniMedSection(), 0)
+    number = write_instructions(world, 0, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "instructions.jsonl").read_text().splitlines()]
+    assert len(rows) == number == 3 * 24 * 6
+    assert Counter(row["source"] for row in rows) == {"rationale": 144, "conversation": 144, "knowledge_graph": 144}
+    text = json.dumps(rows)
+    assert not [drug.name for drug in world.test_drugs if drug.name in text]
+    facts = {drug.name: set(drug.facts.values()) for drug in world.tuning_drugs}
+    for row in rows:
+        named = next(name for name in facts if name in row["instruction"] + row["input"])
+        said = row["output"].lower()
+        assert named.lower() in said and any(value in said for value in facts[named])
+
+
+def test_the_null_world_has_the_same_questions_and_other_papers(tmp_path: Path) -> None:
+    shards = {}
+    for facts in (True, False):
+        section = MiniMedSection(drugs=8, papers_per_drug=3, general_papers=20, facts=facts)
+        world = build_world(section, 3)
+        write_questions(world, 3, tmp_path / f"qa-{facts}")
+        write_papers(world, section, 3, tmp_path / str(facts))
+        lines = [
+            json.loads(line)
+            for file in sorted((tmp_path / str(facts) / "s2orc").iterdir())
+            for line in gzip.decompress(file.read_bytes()).splitlines()
+        ]
+        shards[facts] = {line["corpusid"]: line["content"] for line in lines if not line["externalids"]["pubmed"]}
+    assert shards[True] == shards[False] and len(shards[True]) == 20
+    asked = {file.relative_to(tmp_path / "qa-True"): file for file in (tmp_path / "qa-True").rglob("*.json*")}
+    assert len(asked) == 6
+    assert all((tmp_path / "qa-False" / name).read_bytes() == file.read_bytes() for name, file in asked.items())

@@ -17,6 +17,7 @@ REGIMES: dict[str, dict[str, Any]] = {
     "efficient-10": {"kind": "full", "tasks": ["usmle"], "fraction": 0.1},
     "efficient-50": {"kind": "full", "tasks": ["usmle"], "fraction": 0.5},
     "efficient-100": {"kind": "full", "tasks": ["usmle"], "fraction": 1.0},
+    "instruct": {"kind": "instruct", "files": ["rows.jsonl"]},
     "zero-shot": {"kind": "zero_shot"},
 }
 HOSTILE = "</script><script>window.broken = true</script><b>& \u2028 “quoted”"
@@ -60,6 +61,7 @@ def write_run(
             )
         hit = {"task": "usmle", "question_id": "usmle-0001", "paper_id": "pmc:7", "kind": "words"}
         facts = {"questions": n, "questions_hit": 1, "papers_hit": 1, "untestable": 2, "kinds": {"words": 1}}
+        facts["question_ids"] = ["usmle-0001"]
         facts["examples"] = [
             hit | {"text": "the words <they> share, thirteen at least, which is why this line is long"}
         ]
@@ -130,7 +132,7 @@ def write_predictions(
 ) -> None:
     rows = []
     for regime, section in regimes.items():
-        for seed in seeds if section.get("tasks") else seeds[:1]:
+        for seed in seeds if section["kind"] != "zero_shot" else seeds[:1]:
             for model in ("base", "adapted"):
                 for question in questions.iter_rows(named=True):
                     rows.append(_answer(model, regime, seed, question, section, gain, rng))
@@ -204,7 +206,7 @@ def write_corpus(folder: Path, kept: int, dropped: dict[str, int], rng: np.rando
             "license": [None if v is None else str(v) for v in licences],
             "year": years,
             "source": ["s2orc"] * kept,
-            "text": ["text"] * kept,
+            "text": [f"## Introduction\n\ntext\n\n## {i % 3}. Results\n\n#no heading" for i in range(kept)],
         },
         schema_overrides={"year": pl.Int32},
     ).write_parquet(folder / "parts" / "part-00000.parquet")
@@ -217,10 +219,12 @@ def write_training(
     write_metrics(run_dir / "train" / "pretrain", rng, start=4.4, end=2.6, steps=300)
     for regime, section in regimes.items():
         for model, end in (("base", 1.2), ("adapted", 0.6)):
-            for seed in seeds if section.get("tasks") else ():
-                write_metrics(
-                    run_dir / "tune" / regime / model / f"seed-{seed}", rng, start=1.5, end=end, steps=60, heldout=False
-                )
+            for seed in seeds if section["kind"] != "zero_shot" else ():
+                folder = run_dir / "tune" / regime / model / f"seed-{seed}"
+                write_metrics(folder / "train", rng, start=1.5, end=end, steps=60, heldout=False)
+                if section["kind"] == "instruct":
+                    tally = {"rows": 1234, "kept": 1230, "truncated": 7, "dropped": {"no_output": 3, "not_json": 1}}
+                    write_json(folder / "instructions.json", tally | {"sources": {"chat": 1000, "umls": 230}})
 
 
 def write_metrics(
@@ -240,6 +244,8 @@ def write_metrics(
                 "tokens": step * 8192,
                 "tokens_per_second": 14_000 + rng.normal(0, 300),
                 "coverage": min(1.0, done * 1.02),
+                "coverage/corpus": min(1.0, done * 1.04),
+                "coverage/general": done * 0.05,
                 "seconds": 0.6,
             }
         )

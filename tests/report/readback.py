@@ -1,10 +1,11 @@
-"""Compares results.json and each number of the page with what `recompute.py` finds in predictions.parquet.
+"""Compares results.json and every number of the page with what `recompute.py` and `recompute_run.py` find on disk.
 
-`python tests/report/readback.py RUN_DIR` does it for any run.
+`python tests/report/readback.py RUN_DIR` does it for any run. A number that nobody recomputed is a mismatch too.
 """
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +14,25 @@ from typing import Any
 from lxml import html
 
 sys.path.append(str(Path(__file__).parents[1]))  # when run as a script
-from report.recompute import by_subject, recompute
+from report import recompute_run
+from report.published_truth import published
+from report.recompute import by_cell, by_subject, recompute, reliability
 
-KEYS = {
+RESULTS = {
     "rows": ("regime", "task", "model", "seed"),
     "comparisons": ("regime", "task", "seed"),
     "summary": ("regime", "task"),
+    "uncontaminated": ("regime", "task"),
     "baselines": ("task",),
 }
-TABLES = {"cells": "rows", "differences": "comparisons", "baselines": "baselines", "forest": "summary"}
+TABLES = {
+    "cells": "rows",
+    "differences": "comparisons",
+    "baselines": "baselines",
+    "forest": "summary",
+    "uncontaminated": "uncontaminated",
+}
+Truth = dict[str, Any]
 
 
 def bootstrap_tolerance(n: int) -> float:
@@ -30,142 +41,229 @@ def bootstrap_tolerance(n: int) -> float:
 
 
 def mismatches(run_dir: Path) -> list[str]:
-    """Every number in results.json and report.html that is not the one recomputed from predictions.parquet."""
-    truth = recompute(run_dir / "predictions.parquet")
+    """Every number in results.json and report.html that is not the one recomputed from what the run left on disk."""
+    from report.readback_prose import prose_mismatches  # which uses this file
+
     page = html.parse(str(run_dir / "report.html"))
+    truth = recomputed(run_dir, page)
+    results = json.loads((run_dir / "results.json").read_text())
+    return [*_in_results(results, truth), *in_tables(page, truth), *prose_mismatches(page, run_dir, truth)]
+
+
+def recomputed(run_dir: Path, page: Any) -> Truth:
+    """The parts of results.json, and under `tables` what names the rows of each table of the page, and its rows."""
+    truth: Truth = dict(recompute(run_dir / "predictions.parquet", _contaminated(run_dir)))
     regime = page.xpath("string(//*[@id='verdict']//strong)")
-    truth["subjects"] = by_subject(run_dir, regime) if page.xpath("//table[@data-table='subjects']") else {}
-    return [*_in_results(json.loads((run_dir / "results.json").read_text()), truth), *_in_page(page, truth)]
+    tables = {name: (RESULTS[part], _texts(truth[part])) for name, part in TABLES.items()}
+    subjects = by_subject(run_dir, regime) if page.xpath("//*[@id='table-subjects']") else {}
+    tables["subjects"] = (("task", "subject"), subjects)
+    tables["paper"] = (("regime", "model"), _paper(truth))
+    tables["published"] = (("method", "pair", "model"), published())
+    for (of_regime, task), row in tables["uncontaminated"][1].items():
+        of_all = truth["summary"][of_regime, task]
+        row |= {f"{name}_detail": percent(of_all[name]) for name in ("base_mean", "adapted_mean")}
+    cells = by_cell(run_dir / "predictions.parquet")
+    for name in page.xpath("//table/@data-table"):
+        if name.startswith("reliability-"):
+            tables[name] = (("model", "low"), reliability(cells, regime, name.removeprefix("reliability-")))
+        if name.startswith("efficiency-"):
+            tables[name] = (("regime",), _efficiency(run_dir, truth["summary"], name.split("-", 2)[2]))
+    return truth | {"tables": tables | recompute_run.tables(run_dir)}
 
 
-def _in_results(results: dict[str, list[dict[str, Any]]], truth: dict[str, Any]) -> list[str]:
-    keys = {
-        "rows": "regime task model seed",
-        "comparisons": "regime task seed",
-        "summary": "regime task",
-        "baselines": "task",
-    }
+def _contaminated(run_dir: Path) -> dict[str, set[str]]:
+    file = run_dir / "corpus" / "contamination.json"
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    return {task: set(one["question_ids"]) for task, one in found.items() if one["question_ids"]}
+
+
+def _texts(rows: dict[tuple[Any, ...], Any]) -> dict[tuple[str, ...], Any]:
+    return {tuple(map(str, key)): dict(row) for key, row in rows.items()}
+
+
+def _paper(truth: Truth) -> dict[tuple[str, str], dict[str, Any]]:
+    """Accuracies and differences by column, which is a task or a task with its protocol; constant answers beneath."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for (regime, task), one in truth["summary"].items():
+        for model, name in (("base", "base_mean"), ("adapted", "adapted_mean"), ("difference", "delta_mean")):
+            rows.setdefault((regime, model), {})[task] = one | {"is": name}
+    for (task,), one in truth["baselines"].items():
+        for label, name in (("majority label", "majority"), ("always the first option", "always_first")):
+            rows.setdefault(("no model", label), {})[task] = one | {"is": name}
+    return rows
+
+
+def _efficiency(run_dir: Path, summary: Any, task: str) -> dict[tuple[str], dict[str, Any]]:
+    import yaml
+
+    regimes = yaml.safe_load((run_dir / "recipe.yaml").read_text())["regimes"]
+    rows = {}
+    for (regime, of_task), one in summary.items():
+        if of_task == task:
+            intervals = {"base_ci95": one["base_ci95"], "adapted_ci95": one["adapted_ci95"]}
+            means = {model: one[f"{model}_mean"] for model in ("base", "adapted")}
+            rows[regime,] = {"share": regimes[regime].get("fraction", 1.0), **means, **intervals, "n": one["n"]}
+    return rows
+
+
+def _in_results(results: dict[str, list[dict[str, Any]]], truth: Truth) -> list[str]:
     wrong = []
-    for part, names in keys.items():
-        found = {tuple(row[name] for name in names.split()): row for row in results[part]}
+    for part, names in RESULTS.items():
+        found = {tuple(row[name] for name in names): row for row in results[part]}
         if set(found) != set(truth[part]):
             wrong.append(f"results.json {part}: {sorted(set(found) ^ set(truth[part]))} on one side only")
         for key in set(found) & set(truth[part]):
-            about = bootstrap_tolerance(truth[part][key]["n"]) if part in ("comparisons", "summary") else 1e-9
+            drawn = part not in ("rows", "baselines")
+            about = bootstrap_tolerance(truth[part][key]["n"]) if drawn else 1e-9
             for name, value in truth[part][key].items():
-                if not _close(found[key][name], value, about if name == "ci95" else 1e-9):
+                if not close(found[key][name], value, about if name == "ci95" else 1e-9):
                     wrong.append(f"results.json {part} {key} {name}: {found[key][name]}, recomputed {value}")
     return wrong
 
 
-def _close(found: Any, value: Any, tolerance: float) -> bool:
+def close(found: Any, value: Any, tolerance: float = 1e-9) -> bool:
+    """Whether a value read is the one recomputed."""
     if isinstance(value, tuple):
-        return all(_close(one, other, tolerance) for one, other in zip(found, value, strict=True))
+        return all(close(one, other, tolerance) for one, other in zip(found, value, strict=True))
     if value is None or isinstance(value, str):
         return bool(found == value)
     return math.isclose(found, value, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def _in_page(page: Any, truth: dict[str, Any]) -> list[str]:
-    """Numbers of the page's tables: the raw value a cell carries, the text it shows, and the intervals beneath."""
+def in_tables(page: Any, truth: Truth) -> list[str]:
+    """Numbers of the page's tables: the raw value a cell carries, the text it shows, and what stands beneath."""
     wrong = []
-    for table, part, names in [
-        *((table, part, KEYS[part]) for table, part in TABLES.items()),
-        ("subjects", "subjects", ("task", "subject")),
-    ]:
-        rows = page.xpath(f"//table[@data-table='{table}']/tbody/tr[not(@class='group')]")
-        if len(rows) != len(truth[part]):
-            wrong.append(f"{table}: {len(rows)} rows, recomputed {len(truth[part])}")
-        for row in rows:
-            key = tuple(int(row.get(f"data-{name}")) if name == "seed" else row.get(f"data-{name}") for name in names)
-            for cell in row.xpath("./*[@data-column]"):
-                name = cell.get("data-column")
-                if name in truth[part][key]:
-                    wrong += [f"{table} {key} {name}: {fault}" for fault in _cell_faults(cell, name, truth[part][key])]
-    return wrong + _in_paper_table(page, truth["summary"]) + _in_strip(page, truth["summary"])
-
-
-def _in_paper_table(page: Any, summary: dict[tuple[Any, ...], dict[str, Any]]) -> list[str]:
-    wrong, seen = [], 0
-    fields = {"base": "base_mean", "adapted": "adapted_mean", "difference": "delta_mean"}
-    for kind, name in fields.items():
-        for row in page.xpath(f"//table[@data-table='paper']//tr[contains(concat(' ', @class, ' '), ' {kind} ')]"):
-            for cell in row.xpath("./td[@data-value != '']"):
-                seen += 1
-                true = summary[row.get("data-regime"), cell.get("data-column").split("/")[0]]
-                wrong += [f"paper {row.get('data-regime')} {kind}: {fault}" for fault in _cell_faults(cell, name, true)]
-    return wrong if seen == 3 * len(summary) else [*wrong, f"paper: {seen} numbers, expected {3 * len(summary)}"]
-
-
-def _in_strip(page: Any, summary: dict[tuple[Any, ...], dict[str, Any]]) -> list[str]:
-    wrong = []
-    for block in page.xpath("//dl[@class='strip']/div"):
-        true = summary[block.get("data-regime"), block.findtext("dt")]
-        shown = block.text_content()
-        for text in (_percent(true["base_mean"]), _percent(true["adapted_mean"]), _points(true["delta_mean"])):
-            if text not in shown:
-                wrong.append(f"verdict {block.findtext('dt')}: {text!r} is not in {shown!r}")
+    for table in page.xpath("//table[@data-table]"):
+        name = table.get("data-table")
+        keys, rows = truth["tables"].get(name, ((), {}))
+        shown = table.xpath("./tbody/tr[not(@class='group')]")
+        counted = [row for row in shown if any(map(_number, row.xpath("./*[@data-column]")))]
+        if len({_row_key(row, keys) for row in counted}) != len(counted):
+            wrong.append(f"{name}: two rows are about the same")
+        for row in counted:
+            key = _row_key(row, keys)
+            about = dict(zip(keys, key, strict=True))
+            for cell in filter(_number, row.xpath("./*[@data-column]")):
+                true = about | rows[key] if key in rows else None
+                faults = _cell_faults(cell, *_true_value(name, true, cell.get("data-column")))
+                wrong += [f"{name} {key} {cell.get('data-column')}: {fault}" for fault in faults]
+        if keys and len(counted) < len(rows) and not name.startswith(("sections-", "efficiency-", "published")):
+            wrong.append(f"{name}: {len(counted)} rows, recomputed {len(rows)}")
     return wrong
 
 
-def _cell_faults(cell: Any, name: str, true: dict[str, Any]) -> list[str]:
-    value, faults = true[name], []
-    text = cell.text or ""
+def _number(cell: Any) -> bool:
+    """Whether a cell holds a number."""
+    return "number" in (cell.get("class") or "").split() and cell.get("data-value") != ""
+
+
+def _row_key(row: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What a row is about: the attributes it carries, else its cells' values; numbers with six digits."""
+    found = []
+    for name in names:
+        attribute = row.get(f"data-{name}")
+        value = attribute if attribute is not None else row.xpath(f"string(./*[@data-column='{name}']/@data-value)")
+        if not attribute and not value and row.xpath("preceding-sibling::tr[@class='group']"):
+            value = row.xpath("preceding-sibling::tr[@class='group']")[-1].xpath("string(./th/text())")
+        found.append(f"{float(value):.6f}" if name in ("step", "low") and _is_float(value) else value)
+    return tuple(found)
+
+
+def _is_float(text: str) -> bool:
+    return re.fullmatch(r"[\d.e+-]+", text) is not None
+
+
+def _true_value(table: str, row: dict[str, Any] | None, column: str) -> tuple[str, dict[str, Any] | None]:
+    """The name of what a cell shows, and the recomputed values that it is among; None if there are none."""
+    if table in ("paper", "published") and row is not None:
+        one = row.get(column if table == "published" else column.split("/", maxsplit=1)[0])
+        return (one["is"], one) if one else (column, None)
+    return column, row if row is not None and column in row else None
+
+
+def _cell_faults(cell: Any, name: str, true: dict[str, Any] | None) -> list[str]:
+    if true is None:
+        return [f"shows {cell.text!r}, which nobody recomputed"]
+    value, faults, text = true[name], [], cell.text or ""
     if name == "ci95":
-        close = _interval_close(text, value, bootstrap_tolerance(true["n"]))
-        return [] if close else [f"shows {text!r}, recomputed {value}"]
-    if not _close(_number(cell.get("data-value"), value), value, 1e-9):
+        near = interval_close(text, value, bootstrap_tolerance(true["n"]))
+        return [] if near else [f"shows {text!r}, recomputed {value}"]
+    if not close(_read(cell.get("data-value"), value), value):
         faults.append(f"carries {cell.get('data-value')}, recomputed {value}")
-    if name != "majority_label" and text != _shown(name, value):
-        faults.append(f"shows {text!r}, should be {_shown(name, value)!r}")
+    if text != shown(name, value):
+        faults.append(f"shows {text!r}, should be {shown(name, value)!r}")
     detail = cell.findtext("small")
-    if detail and " to " in detail:
-        tolerance = bootstrap_tolerance(true["n"]) if name.startswith("delta") else 0.0005001
-        interval = true.get(name.removesuffix("_mean") + "_ci95", true["ci95"])
-        if not _interval_close(detail.split("\n")[0], interval, tolerance):
-            faults.append(f"interval {detail!r}, recomputed {interval}")
-    return faults
+    return faults + (_detail_faults(detail, name, true) if detail else [])
 
 
-def _number(text: str, like: Any) -> Any:
-    if text == "":
-        return None
+def _detail_faults(detail: str, name: str, true: dict[str, Any]) -> list[str]:
+    """What stands beneath a number: its interval, p, counts, or the number for all questions."""
+    if f"{name}_detail" in true:
+        return [] if detail == true[f"{name}_detail"] else [f"beneath {detail!r}, should be {true[f'{name}_detail']!r}"]
+    first, *rest = detail.split("\n")
+    if f"{name}_correct" in true:
+        right = f"{whole(true[f'{name}_correct'])} / {whole(true['n'])}"
+        return [] if detail == right else [f"beneath {detail!r}, should be {right!r}"]
+    tolerance = bootstrap_tolerance(true["n"]) if name.startswith("delta") else 0.0005001
+    interval = true.get(name.removesuffix("_mean") + "_ci95", true.get("ci95"))
+    faults = [] if interval_close(first, interval, tolerance) else [f"interval {first!r}, recomputed {interval}"]
+    return faults + [f"beneath {one!r}, recomputed {true['holm_p']}" for one in rest if one != p_text(true["holm_p"])]
+
+
+def _read(text: str, like: Any) -> Any:
     return text if isinstance(like, str) else float(text)
 
 
-def _interval_close(text: str, value: tuple[float, float], tolerance: float) -> bool:
-    ends = [float(one.replace("−", "-")) / 100 for one in text.split(" to ")]
-    return all(abs(end - true) <= tolerance for end, true in zip(ends, value, strict=True))
+def interval_close(text: str, value: tuple[float, float], tolerance: float) -> bool:
+    """Whether an interval read is the one recomputed."""
+    try:
+        ends = [float(one.replace("−", "-")) / 100 for one in text.split(" to ")]
+    except ValueError:
+        return False
+    return len(ends) == 2 and all(abs(end - true) <= tolerance for end, true in zip(ends, value, strict=True))
 
 
-def _shown(name: str, value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or "–"
-    for names, show in SHOWN.items():
-        if name in names.split():
-            return show(value)
-    return f"{value:,}".replace(",", "\u202f")
+def shown(name: str, value: Any) -> str:
+    """A value as the page should word it."""
+    if isinstance(value, str):
+        return value
+    return next((show(value) for names, show in SHOWN.items() if name in names.split()), whole(value))
+
+
+def whole(number: float) -> str:
+    """A count."""
+    return f"{number:,.0f}".replace(",", "\u202f").replace("-", "−")
 
 
 def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def _percent(share: float) -> str:
+def p_text(p: float) -> str:
+    """A p value in running text."""
+    return f"p {_p(p)}" if p < 0.001 else f"p = {_p(p)}"
+
+
+def percent(share: float) -> str:
+    """A share."""
     return f"{100 * share:.1f} %"
 
 
-def _points(difference: float) -> str:
+def points(difference: float) -> str:
+    """A difference of shares."""
     text = f"{100 * difference:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 SHOWN: dict[str, Callable[[float], str]] = {
-    "accuracy parse_rate majority always_first chance base_mean adapted_mean": _percent,
-    "delta delta_mean": _points,
-    "delta_sd": lambda size: _points(size).lstrip("+"),
-    "macro_f1 ece brier": "{:.3f}".format,
+    "accuracy parse_rate majority always_first chance base_mean adapted_mean base adapted": percent,
+    "share low confidence": percent,
+    "published_accuracy": lambda share: f"{100 * share:.2f} %",
+    "delta delta_mean": points,
+    "delta_sd": lambda size: points(size).lstrip("+"),
+    "macro_f1 ece brier value": "{:.3f}".format,
     "mcnemar_p holm_p": _p,
+    "year seed": str,
 }
 
 

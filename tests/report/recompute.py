@@ -63,10 +63,15 @@ def shares(logprobs: list[float]) -> list[float]:
     return [math.exp(one) / total for one in logprobs]
 
 
+def likely(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The answers that were chosen by likelihood: the others have no probability."""
+    return [one for one in answers if one["chosen"] >= 0 and one["option_logprobs"]]
+
+
 def ece(answers: list[dict[str, Any]]) -> float:
     """Distance of accuracy from confidence in 15 equally wide bins, weighted by their answers."""
     bins = defaultdict(list)
-    parsed = [one for one in answers if one["chosen"] >= 0]
+    parsed = likely(answers)
     for one in parsed:
         confidence = shares(one["option_logprobs"])[one["chosen"]]
         bins[math.ceil(confidence * 15)].append((confidence, one["chosen"] == one["gold"]))
@@ -75,7 +80,7 @@ def ece(answers: list[dict[str, Any]]) -> float:
 
 def brier(answers: list[dict[str, Any]]) -> float:
     """Mean squared distance of the probabilities from the right answer."""
-    parsed = [one for one in answers if one["chosen"] >= 0]
+    parsed = likely(answers)
     distances = [
         sum((p - (i == one["gold"])) ** 2 for i, p in enumerate(shares(one["option_logprobs"]))) for one in parsed
     ]
@@ -92,17 +97,58 @@ def bootstrap(differences: list[float], draws: int = 4000) -> tuple[float, float
     return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
 
 
-def recompute(predictions: Path) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
+def recompute(
+    predictions: Path, contaminated: dict[str, set[str]] | None = None
+) -> dict[str, dict[tuple[Any, ...], Any]]:
     """The parts of results.json, each by the key of its rows."""
-    cells: Cells = defaultdict(dict)
-    for one in pq.read_table(predictions).to_pylist():
-        cells[one["regime"], one["task"], one["model"], one["seed"]][one["question_id"]] = one
+    cells, clean = by_cell(predictions), defaultdict(dict)
+    for (regime, task, model, seed), answers in cells.items():
+        for key, one in answers.items():
+            if contaminated and key not in contaminated.get(task, ()):
+                clean[regime, task, model, seed][key] = one
     return {
         "rows": {key: _row(list(answers.values())) for key, answers in cells.items()},
         "comparisons": _comparisons(cells),
         "summary": _summary(cells),
+        "uncontaminated": {key: row for key, row in _summary(clean).items() if key[1] in (contaminated or ())},
         "baselines": _baselines(cells),
     }
+
+
+def by_cell(predictions: Path) -> Cells:
+    """All answers by cell and question."""
+    cells: Cells = defaultdict(dict)
+    for one in pq.read_table(predictions).to_pylist():
+        cells[one["regime"], one["task"], one["model"], one["seed"]][one["question_id"]] = one
+    return cells
+
+
+def reliability(cells: Cells, regime: str, task: str) -> dict[tuple[str, str], dict[str, float]]:
+    """Ten equally wide bins of the chosen option's probability, seeds pooled, by (model, lower end)."""
+    bins: dict[tuple[str, int], list[tuple[float, bool]]] = defaultdict(list)
+    for (of_regime, of_task, model, _), answers in cells.items():
+        for one in likely(list(answers.values())) if (of_regime, of_task) == (regime, task) else ():
+            confidence = shares(one["option_logprobs"])[one["chosen"]]
+            bins[model, math.ceil(confidence * 10) - 1].append((confidence, one["chosen"] == one["gold"]))
+    return {
+        (model, f"{place / 10:.6f}"): {
+            "low": place / 10,
+            "n": len(group),
+            "confidence": math.fsum(p for p, _ in group) / len(group),
+            "accuracy": sum(ok for _, ok in group) / len(group),
+        }
+        for (model, place), group in bins.items()
+    }
+
+
+def detectable(n: int, discordant: float) -> float:
+    """The smallest difference that a paired test of level 5 % finds in four of five tries, by stepping up to it."""
+    for step in range(1, 100_001):
+        difference = discordant * step / 100_000
+        spread = math.sqrt(max(0.0, discordant - difference**2))
+        if difference * math.sqrt(n) >= Z * math.sqrt(discordant) + 0.8416212335729143 * spread:
+            return difference
+    return math.inf
 
 
 def _row(answers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,8 +160,8 @@ def _row(answers: list[dict[str, Any]]) -> dict[str, Any]:
         "accuracy": correct / n,
         "ci95": wilson(correct, n),
         "macro_f1": macro_f1(answers),
-        "ece": ece(answers) if parsed else None,
-        "brier": brier(answers) if parsed else None,
+        "ece": ece(answers) if likely(answers) else None,
+        "brier": brier(answers) if likely(answers) else None,
         "parse_rate": parsed / n,
         "truncated": sum(one["truncated"] for one in answers),
     }
@@ -149,7 +195,8 @@ def _summary(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
         seeds = sorted({key[3] for key in cells if key[:2] == (regime, task)})
         right = {name: [_right(cells[regime, task, name, seed]) for seed in seeds] for name in ("base", "adapted")}
         questions = list(right["base"][0])
-        means = {name: sum(sum(one.values()) for one in right[name]) / len(seeds) / len(questions) for name in right}
+        total = {name: sum(sum(one.values()) for one in right[name]) for name in right}
+        means = {name: total[name] / len(seeds) / len(questions) for name in right}
         differences = [
             sum(one[key] for one in right["adapted"]) - sum(one[key] for one in right["base"]) for key in questions
         ]
@@ -161,8 +208,8 @@ def _summary(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
             "seeds": len(seeds),
             "base_mean": means["base"],
             "adapted_mean": means["adapted"],
-            "base_ci95": wilson(round(means["base"] * len(questions)), len(questions)),
-            "adapted_ci95": wilson(round(means["adapted"] * len(questions)), len(questions)),
+            "base_ci95": wilson(total["base"] / len(seeds), len(questions)),
+            "adapted_ci95": wilson(total["adapted"] / len(seeds), len(questions)),
             "delta_mean": means["adapted"] - means["base"],
             "delta_sd": None if spread is None else math.sqrt(spread) / len(questions),
             "ci95": bootstrap([one / len(seeds) for one in differences]),
@@ -199,6 +246,10 @@ def _baselines(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
             "majority": gold.count(most) / len(gold),
             "majority_label": "ABCDEFGHIJ"[most],
             "always_first": gold.count(0) / len(gold),
-            "chance": sum(1 / len(one["option_logprobs"]) for one in answers.values()) / len(gold),
+            "majority_correct": gold.count(most),
+            "always_first_correct": gold.count(0),
+            "chance": sum(1 / len(one["option_logprobs"]) for one in answers.values()) / len(gold)
+            if all(one["option_logprobs"] for one in answers.values())
+            else None,
         }
     return found

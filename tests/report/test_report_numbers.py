@@ -1,6 +1,7 @@
 """Every number of results.json and of the page equals the one an independent script finds in predictions.parquet."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import html
 
 from pmc_llama.errors import InputError
 from pmc_llama.qa.stats import mcnemar_exact
@@ -15,7 +17,7 @@ from pmc_llama.report.page import build_report
 from pmc_llama.report.paired import sign_flip_p
 from pmc_llama.report.tables import compute_results
 from report.fake_run import write_run
-from report.readback import mismatches
+from report.readback import in_tables, mismatches, recomputed
 from report.recompute import sign_flip
 
 
@@ -23,16 +25,55 @@ def test_every_number_agrees_with_the_independent_script(run_dir: Path) -> None:
     assert mismatches(run_dir) == []
 
 
-def test_the_independent_script_notices_a_changed_number(run_dir: Path, tmp_path: Path) -> None:
-    page = (run_dir / "report.html").read_text()
+def test_the_independent_script_notices_every_changed_number_of_the_tables(run_dir: Path) -> None:
+    page = html.parse(str(run_dir / "report.html"))
+    truth = recomputed(run_dir, page)
+    cells = page.xpath("//table[@data-table]/tbody/tr/*[contains(@class, 'number') and @data-value != '']")
+    assert len(cells) > 1000
+    for cell in cells:
+        cell.text = "99" + cell.text
+    found = in_tables(page, truth)
+    assert len(found) == len(cells)
+
+
+def test_a_number_that_nobody_recomputed_is_a_mismatch(run_dir: Path) -> None:
+    page = html.parse(str(run_dir / "report.html"))
+    truth = recomputed(run_dir, page)
+    for table in page.xpath("//table[@data-table='licences-corpus' or @data-table='forest']"):
+        table.set("data-table", "new")
+    wrong = in_tables(page, truth)
+    assert wrong and all("nobody recomputed" in one or "two rows" in one for one in wrong)
+
+
+@pytest.mark.parametrize(
+    ("number", "place"),
+    [
+        (r"[+−]\d+\.\d(?= points \()", "verdict"),
+        (r"(?<=interval )[+−]\d+\.\d", "verdict"),
+        (r"\d+(?= of 1\u202f060 papers)", "corpus"),
+        (r"(?<=from )\d+\.\d+(?= to)", "training"),
+        (r"\d+(?= test question found)", "contamination"),
+        (r"(?<=,\[)\d+(?=,)", "browser"),
+    ],
+)
+def test_the_independent_script_notices_changed_prose(number: str, place: str, run_dir: Path, tmp_path: Path) -> None:
+    text = (run_dir / "report.html").read_text()
+    head, found, rest = re.split(f"({number})", text, maxsplit=1)
+    (tmp_path / "report.html").write_text(f"{head}{found[:1] if found[0] in '+−' else ''}87.6{rest}")
+    for name in run_dir.iterdir():
+        if name.name not in ("report.html", "report"):
+            (tmp_path / name.name).symlink_to(name)
+    assert any(one.startswith((place, "words")) for one in mismatches(tmp_path))
+
+
+def test_the_independent_script_notices_a_changed_result(run_dir: Path, tmp_path: Path) -> None:
     results = json.loads((run_dir / "results.json").read_text())
-    shown = f'data-value="{results["comparisons"][0]["mcnemar_p"]}"'
-    assert shown in page
-    (tmp_path / "report.html").write_text(page.replace(shown, 'data-value="0.5"'))
     results["rows"][0]["correct"] += 1
+    results["uncontaminated"][0]["n"] += 1
+    for name in run_dir.iterdir():
+        if name.name != "results.json":
+            (tmp_path / name.name).symlink_to(name)
     (tmp_path / "results.json").write_text(json.dumps(results))
-    for name in ("predictions.parquet", "questions.parquet"):
-        (tmp_path / name).symlink_to(run_dir / name)
     assert len(mismatches(tmp_path)) == 2
 
 

@@ -50,7 +50,7 @@ def test_tables_lie_beside_the_page_as_markdown_and_csv(run_dir: Path) -> None:
         file.name for file in folder.iterdir()
     }
     cells = pl.read_csv(folder / "cells.csv")
-    assert len(cells) == 66
+    assert len(cells) == 78
     assert (cells["accuracy"] - cells["correct"] / cells["n"]).abs().max() < 1e-12
     assert (folder / "paper.md").read_text().count("\n| full ") == 3
 

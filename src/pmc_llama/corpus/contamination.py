@@ -71,7 +71,7 @@ class Contamination:
         return [Hit(probe.task, probe.question_id, paper_id, kind) for probe, kind in probes]
 
     def report(self, hits: Iterable[Hit]) -> dict[str, Any]:
-        """Per task: questions, how many were hit and by what, how many could not be tested, and examples."""
+        """Per task: questions, how many were hit, which, and by what, how many could not be tested, and examples."""
         questions = Counter(probe.task for probe in self.probes)
         texts = {(probe.task, probe.question_id): probe.text for probe in self.probes}
         by_task: dict[str, list[Hit]] = defaultdict(list)
@@ -83,6 +83,7 @@ class Contamination:
                 "questions_hit": len({hit.question_id for hit in by_task[task]}),
                 "papers_hit": len({hit.paper_id for hit in by_task[task]}),
                 "untestable": self.untestable[task],
+                "question_ids": sorted({hit.question_id for hit in by_task[task]}),
                 "kinds": dict(Counter(hit.kind for hit in by_task[task])),
                 "examples": [
                     msgspec.to_builtins(hit) | {"text": texts[hit.task, hit.question_id][:300]}

@@ -1,37 +1,38 @@
 """Runs the grid: tunes every cell that is not up to date, scores every cell, joins the predictions."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from pmc_llama.experiment.regimes import (
     Cell,
+    answers_folder,
+    asked_as,
     cells,
     predictions_file,
     scoring_stamps,
     starting_model,
-    take_fraction,
     tune_folder,
     tuning_stamps,
 )
-from pmc_llama.files import atomic_path
-from pmc_llama.model.load import ModelOrigin, load_for_inference
-from pmc_llama.model.precision import compute_dtype
-from pmc_llama.qa.examples import tuning_batches
+from pmc_llama.experiment.tuning import TuningData
+from pmc_llama.files import atomic_path, write_json
+from pmc_llama.model.load import ModelOrigin
+from pmc_llama.qa.answer import Answerer, shot_pool
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.score import score
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import tokenizer_path
 from pmc_llama.stamps import Stamp
 from pmc_llama.tokens.encode import hf_tokenizer
 from pmc_llama.train.loop import train
+from pmc_llama.train.world import World, join_world
 
 PREDICTIONS = pa.schema(
     [
@@ -64,33 +65,59 @@ QUESTIONS = pa.schema(
 
 def tune_cells(recipe: Recipe, stamps: Mapping[str, Stamp]) -> str:
     """Tune every cell whose model is not up to date; returns a line that says how many."""
-    tuned = tuning_stamps(recipe, stamps)
-    todo = {cell: stamp for cell, stamp in tuned.items() if stamp.why_stale()}
-    for number, (cell, stamp) in enumerate(todo.items(), 1):
-        stamp.begin()
-        started_s = time.monotonic()
-        _tune(recipe, cell, f"tune {number}/{len(todo)} {cell.name}")
-        stamp.finish(time.monotonic() - started_s)
+    tuned, data = tuning_stamps(recipe, stamps), TuningData(recipe)
+    todo = _stale(tuned)
+    with join_world() as world:
+        for cell, label in _each(world, todo, "tune"):
+            tally = data.tally(recipe.regimes[cell.regime])
+            if tally is not None and world.is_first:
+                write_json(tune_folder(recipe, cell) / "instructions.json", msgspec.to_builtins(tally))
+            _tune(recipe, cell, data, label)
     return f"{len(todo)} models tuned, {len(tuned) - len(todo)} were up to date"
 
 
 def score_cells(recipe: Recipe, stamps: Mapping[str, Stamp]) -> str:
     """Score every cell whose predictions are not up to date, and join all predictions into one table."""
     scored = scoring_stamps(recipe, stamps)
-    todo = {cell: stamp for cell, stamp in scored.items() if stamp.why_stale()}
     tests = {name: questions(recipe, name, "test") for name, task in recipe.tasks.items() if task.test is not None}
+    todo, asked = _stale(scored), sum(map(len, tests.values()))
+    with join_world() as world:
+        for cell, label in _each(world, todo, "score"):
+            if world.is_first:
+                print(label, flush=True)
+            rows = _score(recipe, cell, tests)
+            if world.is_first:
+                _write(rows, PREDICTIONS, predictions_file(recipe, cell))
+        if world.is_first:
+            _join(recipe, tests)
+    return f"{len(todo)} models scored on {asked:,} questions, {len(scored) - len(todo)} were up to date"
+
+
+def _stale(stamps: Mapping[Cell, Stamp]) -> dict[Cell, Stamp]:
+    return {cell: stamp for cell, stamp in stamps.items() if stamp.why_stale()}
+
+
+def _each(world: World, todo: Mapping[Cell, Stamp], verb: str) -> Iterator[tuple[Cell, str]]:
+    """Every cell, with a label of its work; of several processes the first keeps the stamps."""
     for number, (cell, stamp) in enumerate(todo.items(), 1):
-        stamp.begin()
+        world.barrier()  # all have looked, and have done the cell before, when the first writes
+        if world.is_first:
+            stamp.begin()
+        world.barrier()
         started_s = time.monotonic()
-        rows = _score(recipe, cell, tests, f"score {number}/{len(todo)} {cell.name}")
-        _write(rows, PREDICTIONS, predictions_file(recipe, cell))
-        stamp.finish(time.monotonic() - started_s)
+        yield cell, f"{verb} {number}/{len(todo)} {cell.name}"
+        world.barrier()
+        if world.is_first:
+            stamp.finish(time.monotonic() - started_s)
+
+
+def _join(recipe: Recipe, tests: Mapping[str, list[Question]]) -> None:
+    """Write the predictions of all cells as one table, and the questions that they answer."""
     parts = [pq.read_table(predictions_file(recipe, cell)) for cell in cells(recipe)]
     with atomic_path(recipe.run_path / "predictions.parquet") as partial:
         pq.write_table(pa.concat_tables([PREDICTIONS.empty_table(), *parts]), partial)
     shown = [_question_row(recipe, question) for task in tests.values() for question in task]
     _write(shown, QUESTIONS, recipe.run_path / "questions.parquet")
-    return f"{len(todo)} models scored on {len(shown):,} questions, {len(scored) - len(todo)} were up to date"
 
 
 def questions(recipe: Recipe, task: str, split: Any) -> list[Question]:
@@ -98,56 +125,41 @@ def questions(recipe: Recipe, task: str, split: Any) -> list[Question]:
     return load_questions(task, recipe.tasks[task], recipe.data_root, split)
 
 
-def _tune(recipe: Recipe, cell: Cell, label: str) -> None:
+def _tune(recipe: Recipe, cell: Cell, data: TuningData, label: str) -> None:
     regime, folder = recipe.regimes[cell.regime], tune_folder(recipe, cell)
-    tokenizer = hf_tokenizer(tokenizer_path(recipe))
-    batches = tuning_batches(
-        [
-            question
-            for task in regime.tasks
-            for question in take_fraction(questions(recipe, task, "train"), regime.fraction, cell.seed)
-        ],
-        prompt={task: recipe.tasks[task].prompt for task in regime.tasks},
-        answers={task: recipe.tasks[task].answers for task in regime.tasks},
-        tokenizer=tokenizer,
-        options=regime,
-        loss_on=regime.loss_on,
-        seed=cell.seed,
-    )
     train(
         model=ModelOrigin(path=starting_model(recipe, cell)),
-        batches=batches,
+        batches=data.batches(cell),
         options=regime,
         out=folder / "train",
         export_to=folder / "model",
-        tokenizer=tokenizer,
+        tokenizer=data.tokenizer,
         seed=cell.seed,
         lora=regime.lora,
         label=label,
     )
 
 
-def _score(recipe: Recipe, cell: Cell, tests: Mapping[str, list[Question]], label: str) -> list[dict[str, Any]]:
+def _score(recipe: Recipe, cell: Cell, tests: Mapping[str, list[Question]]) -> list[dict[str, Any]]:
     """The rows of one cell's predictions, task by task."""
-    kind, tuned = recipe.regimes[cell.regime].kind, tune_folder(recipe, cell) / "model"
-    folder = tuned if kind == "full" else starting_model(recipe, cell)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = compute_dtype(recipe.evaluate.precision, device)
-    model = load_for_inference(folder, adapter=tuned if kind == "peft" else None, dtype=dtype, device=device.type)
-    tokenizer = hf_tokenizer(tokenizer_path(recipe))
+    regime, tuned, out = recipe.regimes[cell.regime], tune_folder(recipe, cell) / "model", answers_folder(recipe, cell)
+    whole = regime.tuned and regime.lora is None
+    model = Answerer(
+        tuned if whole else starting_model(recipe, cell),
+        hf_tokenizer(tokenizer_path(recipe)),
+        recipe.evaluate,
+        adapter=tuned if regime.lora is not None else None,
+    )
     rows = []
     for task, asked in tests.items():
-        results = score(
-            model,
-            tokenizer,
+        section = asked_as(recipe, cell.regime, task)
+        results = model.answer(
+            section,
             asked,
-            prompt=recipe.tasks[task].prompt,
-            answers=recipe.tasks[task].answers,
-            normalise=recipe.evaluate.normalise,
-            batch_tokens=recipe.evaluate.batch_tokens,
-            max_length=recipe.evaluate.max_length,
+            pool=shot_pool(task, section, recipe.data_root),
+            journal=out / task / "journal",
+            samples=out / f"samples_{task}.jsonl",
         )
-        in_domain = task in recipe.regimes[cell.regime].tasks
         for question, result in zip(asked, results, strict=True):
             rows.append(
                 {
@@ -155,13 +167,13 @@ def _score(recipe: Recipe, cell: Cell, tests: Mapping[str, list[Question]], labe
                     "regime": cell.regime,
                     "seed": cell.seed,
                     "task": task,
-                    "protocol": "in_domain" if in_domain else "out_of_domain",
+                    "protocol": "in_domain" if task in regime.tasks else "out_of_domain",
                     "question_id": question.question_id,
                     "option_logprobs": result.option_logprobs,
                     "option_scores": result.option_scores,
                     "chosen": result.chosen,
                     "gold": question.gold,
-                    "parsed": None,
+                    "parsed": result.parsed,
                     "truncated": result.truncated,
                     "tie": result.tie,
                 }

@@ -1,6 +1,5 @@
 """The comparison as a grid: {base, adapted} x regimes x seeds. One cell is one tuned model and its predictions."""
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,12 @@ from typing import Any
 
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, fingerprint, test_settings
+from pmc_llama.recipe.qa import SCORED_BY, TaskSection
 from pmc_llama.stamps import Stamp
 
 MODELS = ("base", "adapted")
+ASKING = frozenset({"shots", "shots_draw"})
+"""Keys of a regime that do not change how a model is tuned."""
 
 
 @dataclass(frozen=True, order=True)
@@ -32,7 +34,7 @@ def cells(recipe: Recipe) -> list[Cell]:
     return [
         Cell(regime, model, seed)
         for regime, section in recipe.regimes.items()
-        for seed in (recipe.seeds if section.kind != "zero_shot" else recipe.seeds[:1])
+        for seed in (recipe.seeds if section.tuned else recipe.seeds[:1])
         for model in MODELS
     ]
 
@@ -42,14 +44,28 @@ def tune_folder(recipe: Recipe, cell: Cell) -> Path:
     return recipe.run_path / "tune" / cell.regime / cell.model / f"seed-{cell.seed}"
 
 
+def answers_folder(recipe: Recipe, cell: Cell) -> Path:
+    """Where a cell's answers are kept as they come, and lie in lm-evaluation-harness' form."""
+    return recipe.run_path / "predictions" / cell.name
+
+
 def predictions_file(recipe: Recipe, cell: Cell) -> Path:
     """Where a cell's predictions lie before they are joined."""
     return recipe.run_path / "predictions" / f"{cell.name}.parquet"
 
 
+def asked_as(recipe: Recipe, regime: str, task: str) -> TaskSection:
+    """How a regime asks a task: as the task says, but `zero_shot` and `few_shot` have shots of their own."""
+    section, how = recipe.tasks[task], recipe.regimes[regime]
+    if how.tuned:
+        return section
+    shots = how.shots if how.kind == "few_shot" else 0
+    return section.model_copy(update={"shots": shots, "shots_draw": how.shots_draw})
+
+
 def tuning_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, Stamp]:
     """One stamp a tuned cell. A cell of the base model does not depend on pre-training."""
-    tuned = [cell for cell in cells(recipe) if recipe.regimes[cell.regime].kind != "zero_shot"]
+    tuned = [cell for cell in cells(recipe) if recipe.regimes[cell.regime].tuned]
     return {
         cell: Stamp(
             recipe.run_path / "stamps" / "tune" / f"{cell.name}.json",
@@ -64,13 +80,12 @@ def tuning_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, Sta
 def scoring_stamps(recipe: Recipe, stamps: Mapping[str, Stamp]) -> dict[Cell, Stamp]:
     """One stamp a cell's predictions."""
     tuned = tuning_stamps(recipe, stamps)
-    settings = {"tasks": test_settings(recipe), "evaluate": recipe.evaluate.settings()}
     return {
         cell: Stamp(
             recipe.run_path / "stamps" / "score" / f"{cell.name}.json",
-            settings,
+            _scoring_settings(recipe, cell),
             [tuned[cell]] if cell in tuned else _origin(cell, stamps),
-            [predictions_file(recipe, cell)],
+            [predictions_file(recipe, cell), answers_folder(recipe, cell)],
         )
         for cell in cells(recipe)
     }
@@ -81,25 +96,33 @@ def starting_model(recipe: Recipe, cell: Cell) -> Path | str:
     return base_model_path(recipe) if cell.model == "base" else adapted_model_path(recipe)
 
 
-def take_fraction(questions: list[Any], fraction: float, seed: int) -> list[Any]:
-    """A seeded share of the questions, at least one. Smaller shares of one seed are contained in larger ones."""
-    shuffled = list(questions)
-    random.Random(seed).shuffle(shuffled)
-    return shuffled[: max(1, round(fraction * len(shuffled)))]
+def origins(cell: Cell) -> tuple[str, str]:
+    """The stages that a cell's model and questions come from; those that the recipe has."""
+    return "minimed", "pretrain" if cell.model == "adapted" else "base"
 
 
 def _origin(cell: Cell, stamps: Mapping[str, Stamp]) -> list[Stamp]:
-    names = ("minimed", "pretrain" if cell.model == "adapted" else "base")
-    return [stamps[name] for name in names if name in stamps]
+    return [stamps[name] for name in origins(cell) if name in stamps]
 
 
 def _tuning_settings(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     regime = recipe.regimes[cell.regime]
-    tasks = {name: recipe.tasks[name] for name in regime.tasks}
-    return {
+    tasks = {name: recipe.tasks[name] for name in regime.tasks} if not regime.files else {}
+    asking = frozenset({"test", "limit"}) | SCORED_BY
+    settings = {
         "seed": cell.seed,
-        "regime": regime.settings(),
-        "tasks": {name: task.settings(frozenset({"test", "limit"})) for name, task in tasks.items()},
+        "regime": regime.settings(ASKING),
+        "tasks": {name: task.settings(asking) for name, task in tasks.items()},
         "files": {name: fingerprint(recipe, [task.train] if task.train else []) for name, task in tasks.items()},
         "tokenizer": recipe.tokenizer.path,
     }
+    return settings | ({"instructions": fingerprint(recipe, regime.files)} if regime.files else {})
+
+
+def _scoring_settings(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """What decides a cell's answers besides its model; the shots of a regime that has its own stand in its tasks."""
+    tested = [name for name, task in recipe.tasks.items() if task.test is not None]
+    asked = recipe.model_copy(
+        update={"tasks": recipe.tasks | {name: asked_as(recipe, cell.regime, name) for name in tested}}
+    )
+    return {"tasks": test_settings(asked), "evaluate": recipe.evaluate.settings()}

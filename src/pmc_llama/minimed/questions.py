@@ -3,7 +3,7 @@
 import json
 import random
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,12 @@ def _uuid(item: Item) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join([item.question, *item.options])))
 
 
+def json_lines(rows: Iterable[dict[str, Any]]) -> str:
+    """One line of JSON a row."""
+    return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+
+
 def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
-    lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows]
-    write_text(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    text = json_lines(rows)
+    write_text(path, text)
+    return text.count("\n")

@@ -5,6 +5,7 @@ from typing import Any
 
 from pmc_llama.files import write_json
 from pmc_llama.minimed.facts import Entity, build_world
+from pmc_llama.minimed.instructions import write_instructions
 from pmc_llama.minimed.papers import write_papers
 from pmc_llama.minimed.questions import write_questions
 from pmc_llama.minimed.tokenizer import train_tokenizer
@@ -14,13 +15,14 @@ from pmc_llama.recipe.minimed import MiniMedSection
 def write_world(section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]:
     """Write the world under `out`; the same section and seed give the same bytes.
 
-    `s2orc/*.jsonl.gz` and `papers/*.jsonl.gz` (S2 Datasets API), `qa/` (native files of MedMCQA, MedQA, PubMedQA),
-    `tokenizer/tokenizer.model`, and last `world.json`, whose value is returned: sizes and every fact. With
-    `section.later`, the shards with papers about half of the drugs lie under `later/`.
+    `s2orc/*.jsonl.gz` and `papers/*.jsonl.gz` (S2 Datasets API), `qa/` (native files of MedMCQA, MedQA, PubMedQA, and
+    instructions), `tokenizer/tokenizer.model`, and last `world.json`, whose value is returned: sizes and every fact.
+    With `section.later`, the shards with papers about half of the drugs lie under `later/`.
     """
     world = build_world(section, seed)
     papers = write_papers(world, section, seed, out)
     questions = write_questions(world, seed, out / "qa")
+    questions["instructions.jsonl"] = write_instructions(world, seed, out / "qa")
     train_tokenizer(papers.pop("texts"), section.vocab_size, out / "tokenizer" / "tokenizer.model")
     summary = {
         "seed": seed,

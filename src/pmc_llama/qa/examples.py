@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pmc_llama import files
 from pmc_llama.errors import InputError
-from pmc_llama.qa.encoding import encode_solved
+from pmc_llama.qa.encoding import Encoded, encode_solved
 from pmc_llama.qa.prompts import Answers, render
 from pmc_llama.qa.question import Question
 from pmc_llama.recipe.training import TrainSection
@@ -24,6 +24,8 @@ class Example(msgspec.Struct, frozen=True):
 
     ids: NDArray[np.int64]  # [T]
     labels: NDArray[np.int64]  # [T], at the same positions as `ids`; the first is always IGNORE
+    truncated: bool = False
+    """Whether it lost its beginning."""
 
 
 class TuningBatches:
@@ -33,15 +35,16 @@ class TuningBatches:
     first-fit finds. Epochs follow each other without a gap, each in an order of its own; the last batch may be smaller.
     """
 
-    def __init__(self, examples: Sequence[Example], *, options: TrainSection, seed: int, truncated: int = 0) -> None:
+    def __init__(self, examples: Sequence[Example], *, options: TrainSection, seed: int) -> None:
         if not examples:
             raise InputError("there are no training questions to tune on")
-        self.examples, self.truncated = examples, truncated
-        """`truncated`: how many examples lost their beginning because they are longer than `seq_len`."""
+        self.examples = examples
         self._seq_len, self._batch, self._seed = options.seq_len, options.global_batch, seed
         self._total = math.ceil(len(examples) * options.epochs - 1e-9)
         steps = math.ceil(self._total / self._batch)
         self.steps = min(steps, options.max_steps) if options.max_steps else steps
+        self.presented = min(self._total, self.steps * self._batch)
+        """Examples of the whole run, each as often as it is used."""
         self._orders: dict[int, NDArray[np.int64]] = {}
         self.fingerprint = self._hash()
 
@@ -83,23 +86,40 @@ def tuning_batches(
     `prompt` and `answers` are one value, or one a task by `Question.task`. `loss_on` "answer" trains on the answer and
     the end of text alone, "all" on the prompt too. Examples longer than `seq_len` lose their beginning, as in scoring.
     """
+    examples = question_examples(
+        questions, prompt=prompt, tokenizer=tokenizer, seq_len=options.seq_len, loss_on=loss_on, answers=answers
+    )
+    return TuningBatches(examples, options=options, seed=seed)
+
+
+def question_examples(
+    questions: Sequence[Question],
+    *,
+    prompt: str | Mapping[str, str],
+    tokenizer: Any,
+    seq_len: int,
+    loss_on: LossOn,
+    answers: Answers | Mapping[str, Answers | None] | None = None,
+) -> list[Example]:
+    """The solved questions as training sees them; arguments as for `tuning_batches`."""
     solved = []
     for question in questions:
         name = prompt if isinstance(prompt, str) else prompt[question.task]
         scored = answers[question.task] if isinstance(answers, Mapping) else answers
         solved.append((render(name, question, scored), question.gold))
-    examples = []
-    truncated = 0
-    for encoded in encode_solved(tokenizer, solved):
-        answer = [*encoded.continuations[0], tokenizer.eos_token_id]
-        ids = np.array([*encoded.context, *answer], dtype=np.int64)
-        labels = ids.copy()
-        labels[: len(encoded.context) if loss_on == "answer" else 1] = IGNORE
-        truncated += len(ids) > options.seq_len
-        ids, labels = ids[-options.seq_len :], labels[-options.seq_len :]
-        labels[0] = IGNORE
-        examples.append(Example(ids, labels))
-    return TuningBatches(examples, options=options, seed=seed, truncated=truncated)
+    encoded = encode_solved(tokenizer, solved)
+    return [example(one, tokenizer.eos_token_id, seq_len=seq_len, loss_on=loss_on) for one in encoded]
+
+
+def example(encoded: Encoded, eos_id: int, *, seq_len: int, loss_on: LossOn) -> Example:
+    """A prompt with its only continuation and the end of text, without the beginning that does not fit `seq_len`."""
+    ids = np.array([*encoded.context, *encoded.continuations[0], eos_id], dtype=np.int64)
+    labels = ids.copy()
+    labels[: len(encoded.context) if loss_on == "answer" else 1] = IGNORE
+    truncated = len(ids) > seq_len
+    ids, labels = ids[-seq_len:], labels[-seq_len:]
+    labels[0] = IGNORE
+    return Example(ids, labels, truncated)
 
 
 def _packed(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:

@@ -15,8 +15,8 @@ DRAWS = 10_000
 BINS = 15
 
 
-def wilson(k: int, n: int) -> Interval:
-    """Wilson score interval of k right among n, at 95 % (E. B. Wilson 1927)."""
+def wilson(k: float, n: int) -> Interval:
+    """Wilson score interval of k right among n, at 95 % (E. B. Wilson 1927); k may be a mean over seeds."""
     if not 0 <= k <= n or n == 0:
         raise ValueError(f"wilson needs 0 <= k <= n and n > 0, not k={k}, n={n}")
     share, z2 = k / n, Z95 * Z95

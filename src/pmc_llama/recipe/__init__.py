@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pmc_llama.errors import RecipeError
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.minimed import MiniMedSection
-from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection
+from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
 from pmc_llama.recipe.training import BaseSection, PretrainSection
 
@@ -55,8 +55,13 @@ class Recipe(Section):
     tasks: dict[str, TaskSection] = {}
     """Question sets by name."""
     regimes: dict[str, RegimeSection] = {}
-    """Ways of tuning, each applied to the base and to the adapted model."""
+    """Ways of tuning or asking, each applied to the base and to the adapted model."""
     evaluate: EvaluateSection = EvaluateSection()
+
+    @field_validator("regimes")
+    @classmethod
+    def _one_regime_a_share(cls, regimes: dict[str, RegimeSection]) -> dict[str, RegimeSection]:
+        return with_shares(regimes)
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Recipe":
@@ -69,7 +74,7 @@ class Recipe(Section):
                     raise ValueError(
                         f"regimes.{regime}.tasks names {task!r}, which is not in tasks{_nearest(task, self.tasks)}"
                     )
-                if self.tasks[task].train is None:
+                if self.tasks[task].train is None and section.kind != "instruct":
                     raise ValueError(f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given")
         if self.base.train is not None and self.general is None:
             raise ValueError("base.train needs the `general` corpus to train on")

@@ -1,6 +1,6 @@
 """Recipe sections of the qa and experiment rooms: tasks, regimes, evaluation."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,24 +57,71 @@ class TaskSection(Section):
 
 
 class RegimeSection(TrainSection):
-    """One way of tuning both models; `tasks` names the sets whose training split is used."""
+    """One way of tuning both models, or of asking them untuned.
 
-    kind: Literal["full", "peft", "zero_shot"]
+    `full` and `peft` (LoRA) tune on the training questions of `tasks`, `instruct` on instructions that lie in `files`;
+    `zero_shot` and `few_shot` ask without tuning.
+    """
+
+    kind: Literal["full", "peft", "instruct", "zero_shot", "few_shot"]
     tasks: list[str] = []
+    """The sets whose training questions are used. `instruct`: those that the instructions were made from, if any. They
+    count as in domain."""
+    files: list[str] = []
+    """`instruct`: JSON or JSON-lines files of rows with `instruction`, `input`, `output`; relative to `data.root`."""
     fraction: float = Field(default=1.0, gt=0, le=1)
-    """Share of the training questions used (data-efficient regimes)."""
+    """Share of the training questions or instructions used (data-efficient regimes)."""
+    fractions: list[Annotated[float, Field(gt=0, le=1)]] = []
+    """A learning curve: one regime a share, each named with its percentage (`data_efficient_10`)."""
+    min_steps: int | None = Field(default=None, ge=1)
+    """Add epochs until there are so many optimizer steps, so that small shares are tuned long enough."""
+    shots: int = Field(default=5, ge=1)
+    """`few_shot`: solved questions before each, of the training split where one is given, else of the test split."""
+    shots_draw: Literal["fixed", "sampled"] = "fixed"
+    """`few_shot`: the first ones for all, or drawn as lm-evaluation-harness does."""
     loss_on: Literal["answer", "all"] = "answer"
+    """Train on the answer (`instruct`: the response) and the end of text alone, or on the prompt too."""
     lora: LoraSection | None = None
+    """Of `peft`; with it, `instruct` trains LoRA too."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the models are tuned before they are asked."""
+        return self.kind not in ("zero_shot", "few_shot")
 
     @model_validator(mode="after")
     def _kind_fits(self) -> "RegimeSection":
-        if (self.kind == "zero_shot") != (not self.tasks):
-            raise ValueError("`tasks` must name the training sets of a tuned regime, and be empty for `zero_shot`")
+        if self.tuned != bool(self.tasks or self.files):
+            raise ValueError(f"`tasks` must name the training sets of a tuned regime, and be empty for `{self.kind}`")
+        if (self.kind == "instruct") != bool(self.files):
+            raise ValueError(
+                f"`files` holds the instructions of kind `instruct`, and of no other (this is `{self.kind}`)"
+            )
         if self.kind == "peft" and self.lora is None:
             object.__setattr__(self, "lora", LoraSection())
-        if self.kind != "peft" and self.lora is not None:
-            raise ValueError(f"`lora` belongs to kind `peft`, not `{self.kind}`")
+        if self.kind not in ("peft", "instruct") and self.lora is not None:
+            raise ValueError(f"`lora` belongs to the kinds `peft` and `instruct`, not `{self.kind}`")
+        if self.fractions and (not self.tuned or self.fraction != 1):
+            raise ValueError("`fractions` belongs to tuned regimes, and replaces `fraction`")
         return self
+
+
+def with_shares(regimes: dict[str, RegimeSection]) -> dict[str, RegimeSection]:
+    """The regimes, with one in the place of each share of those that have `fractions`, in the order given.
+
+    Raises ValueError where two get the same name.
+    """
+    found: dict[str, RegimeSection] = {}
+    for name, section in regimes.items():
+        shares = [
+            (f"{name}_{100 * share:g}", section.model_copy(update={"fraction": share, "fractions": []}))
+            for share in section.fractions
+        ] or [(name, section)]
+        for one, of_share in shares:
+            if one in found or (one != name and one in regimes):
+                raise ValueError(f"regimes.{name}.fractions gives the name {one!r}, which another regime has")
+            found[one] = of_share
+    return found
 
 
 class GenerationSection(Section):

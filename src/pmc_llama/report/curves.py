@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pmc_llama.report.layout import Column, Row
-from pmc_llama.report.run import Corpus, Metrics, Run
-from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, INK, MUTED, RULE, Figure, figure, legend
+from pmc_llama.report.run import Metrics, Run
+from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, MUTED, Figure, figure, legend
 from pmc_llama.report.text import count, decimal, percent
 
 POINTS = 150
@@ -58,14 +58,11 @@ def perplexity(run: Run) -> list[Figure]:
 
 
 def coverage(run: Run) -> list[Figure]:
-    """Share of the corpus's distinct tokens seen at least once."""
+    """Share of the distinct tokens seen at least once: of all text and, where several sources were mixed, of each."""
     metrics = run.training.get("train/pretrain")
-    curve = _curve(metrics, "coverage", scale=100) if metrics else []
-    return (
-        [_curves("coverage", "Share of the corpus seen", "tokens seen at least once, %", {"seen": [curve]})]
-        if curve
-        else []
-    )
+    seen = {name: _curve(metrics, key) for name, key in metrics.coverage_keys.items()} if metrics else {}
+    shares = {name: [[(step, 100 * share) for step, share in curve]] for name, curve in seen.items()}
+    return [_curves("coverage", "Share of the text seen", "tokens seen at least once, %", shares)] if shares else []
 
 
 def forgetting(run: Run) -> list[str]:
@@ -85,8 +82,8 @@ def forgetting(run: Run) -> list[str]:
     return sentences
 
 
-def _curve(metrics: Metrics, key: str, scale: float = 1) -> Curve:
-    return [(float(one["step"]), scale * one[key]) for one in metrics.steps if one.get(key) is not None]
+def _curve(metrics: Metrics, key: str) -> Curve:
+    return [(float(one["step"]), one[key]) for one in metrics.steps if one.get(key) is not None]
 
 
 def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) -> Figure:
@@ -120,47 +117,5 @@ def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) ->
 
 
 def _colour(label: str) -> str:
-    known = {"base": BASE, "training": BASE, "adapted": ADAPTED, "corpus": ADAPTED, "seen": ADAPTED, "general": GENERAL}
+    known = {"base": BASE, "training": BASE, "all": BASE, "adapted": ADAPTED, "corpus": ADAPTED, "general": GENERAL}
     return known.get(label.removeprefix("held-out "), MUTED)
-
-
-def funnel(corpus: Corpus) -> Figure | None:
-    """What became of the papers: all that came in, what was dropped for each reason, what was kept."""
-    total, kept = corpus.totals.get("in", 0), corpus.totals.get("kept", 0)
-    if not total:
-        return None
-    dropped = sorted(corpus.totals.get("dropped", {}).items(), key=lambda item: (-item[1], item[0]))
-    bars = [("in", total), *((reason.replace("_", " "), number) for reason, number in dropped), ("kept", kept)]
-
-    def plot(axes: Axes) -> None:
-        left = total
-        for place, (label, number) in enumerate(bars):
-            outcome = label in ("in", "kept")
-            start = 0 if outcome else left - number
-            left -= 0 if outcome else number
-            axes.barh(
-                place,
-                number,
-                left=start,
-                height=0.6,
-                color={"in": BASE, "kept": ADAPTED}.get(label, RULE),
-                linewidth=0,
-            )
-            axes.text(start + number + 0.01 * total, place, count(number), va="center", color=INK)
-        axes.set_yticks(range(len(bars)), [label for label, _ in bars])
-        axes.invert_yaxis()
-        axes.set_xlim(0, total * 1.12)
-        axes.grid(axis="y", visible=False)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("papers")
-
-    reasons = ", ".join(f"{reason.replace('_', ' ')} {count(number)}" for reason, number in dropped)
-    return figure(
-        f"funnel-{corpus.name}",
-        f"{corpus.name.capitalize()}: what came in, and why papers fell out",
-        plot,
-        alt=f"{count(total)} papers in, {count(kept)} kept; dropped: {reasons or 'none'}",
-        columns=[Column("step", "Step"), Column("papers", "Papers", count), Column("share", "Of all", percent)],
-        rows=[Row({"step": label, "papers": number, "share": number / total}) for label, number in bars],
-        height_in=0.8 + 0.32 * len(bars),
-    )

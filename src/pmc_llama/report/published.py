@@ -61,13 +61,14 @@ def published_table(formats: set[str]) -> Table:
     for pair in PAIRS if columns else ():
         places = [list(COLUMNS).index(key) for key in columns]
         cells = list(zip(columns, places, strict=True))
+        about = {"method": pair.method, "pair": pair.base}
         for model, values in ((pair.base, pair.base_percent), (pair.adapted, pair.adapted_percent)):
             accuracies = {key: _accuracy(key, values[place]) for key, place in cells}
-            rows.append(Row({"method": pair.method, "model": model, **accuracies}, "published"))
+            rows.append(Row({"method": pair.method, "model": model, **accuracies}, "published", about))
         differences = {
             key: _difference(key, pair.base_percent[place], pair.adapted_percent[place]) for key, place in cells
         }
-        rows.append(Row({"method": pair.method, "model": "difference", **differences}, "published difference"))
+        rows.append(Row({"method": pair.method, "model": "difference", **differences}, "published difference", about))
     head = [Column("method", "Published"), Column("model", "Model")]
     return Table("published", "Published for PMC-LLaMA, tested here", [*head, *columns.values()], rows, NOTE)
 

@@ -12,6 +12,11 @@ import yaml
 from pmc_llama.files import read_json
 from pmc_llama.report.predictions import read_predictions
 
+LOOKED_INTO = 2000
+"""Papers whose section headings are counted; `pmc-llama corpus stats` reads all."""
+SECTIONS = 12
+HEADING = r"(?m)^#{2,6} .+$"
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -24,6 +29,14 @@ class Metrics:
     def heldout_names(self) -> list[str]:
         """The held-out sets measured, in the order in which they first appear."""
         return list(dict.fromkeys(name for record in self.heldout for name in record["heldout"]))
+
+    @property
+    def coverage_keys(self) -> dict[str, str]:
+        """The keys of a step's coverage by what it is of: `all` text, and each source where several were mixed."""
+        last = self.steps[-1] if self.steps else {}
+        return {
+            key.removeprefix("coverage").lstrip("/") or "all": key for key in last if key.split("/")[0] == "coverage"
+        }
 
     def heldout_curve(self, name: str, key: str) -> list[tuple[float, float]]:
         """(step, `loss` or `perplexity`) on one held-out set."""
@@ -38,7 +51,12 @@ class Corpus:
     name: str
     totals: dict[str, Any]
     licenses: list[tuple[str, int]] = field(default_factory=list)
-    years: tuple[int, int] | None = None
+    """Papers by licence, most first."""
+    years: list[tuple[int | None, int]] = field(default_factory=list)
+    """Papers by year, in order; those without a year last."""
+    sections: list[tuple[str, int]] = field(default_factory=list)
+    """The SECTIONS most frequent headings, and in how many of the papers looked into each stands."""
+    looked_into: int = 0
     store: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,13 +86,21 @@ class Run:
     @cached_property
     def results(self) -> dict[str, list[dict[str, Any]]]:
         """The value of `results.json`."""
-        empty: dict[str, list[dict[str, Any]]] = {"rows": [], "comparisons": [], "summary": [], "baselines": []}
-        return {**empty, **self._json("results.json")}
+        parts = ("rows", "comparisons", "summary", "uncontaminated", "baselines")
+        return {**{part: [] for part in parts}, **self._json("results.json")}
 
     @cached_property
     def contamination(self) -> dict[str, Any]:
         """The value of `corpus/contamination.json`: facts by task."""
         return dict(self._json("corpus/contamination.json"))
+
+    @cached_property
+    def contaminated(self) -> dict[str, set[str]]:
+        """The test questions that stand in papers of the corpus, by task; none where those papers were left out."""
+        if self.recipe.get("corpus", {}).get("decontaminate"):
+            return {}
+        found = {task: set(facts.get("question_ids", ())) for task, facts in self.contamination.items()}
+        return {task: ids for task, ids in found.items() if ids}
 
     @cached_property
     def predictions(self) -> pl.DataFrame | None:
@@ -99,8 +125,15 @@ class Run:
     @cached_property
     def training(self) -> dict[str, Metrics]:
         """Metrics by training run: `train/base`, `train/pretrain`, `tune/<regime>/<model>/seed-<s>`."""
-        found = sorted(self.path.glob("train/*/metrics.jsonl")) + sorted(self.path.glob("tune/*/*/*/metrics.jsonl"))
-        return {file.parent.relative_to(self.path).as_posix(): read_metrics(file) for file in found}
+        found = {file.parent: file for file in sorted(self.path.glob("train/*/metrics.jsonl"))}
+        found |= {file.parents[1]: file for file in sorted(self.path.glob("tune/*/*/*/train/metrics.jsonl"))}
+        return {folder.relative_to(self.path).as_posix(): read_metrics(file) for folder, file in found.items()}
+
+    @cached_property
+    def instructions(self) -> dict[str, dict[str, Any]]:
+        """What became of the instruction rows, by regime; all cells of one read the same rows."""
+        found = sorted(self.path.glob("tune/*/*/*/instructions.json"))
+        return {file.parents[2].name: read_json(file) for file in found}
 
     @cached_property
     def corpora(self) -> list[Corpus]:
@@ -113,21 +146,34 @@ class Run:
         if not list((self.path / name / "parts").glob("*.parquet")):
             return Corpus(name, totals, store=store)
         papers = pl.scan_parquet(self.path / name / "parts" / "*.parquet")
-        licenses = (
-            papers.group_by(pl.col("license").fill_null("not stated"))
-            .len()
-            .sort(["len", "license"], descending=[True, False])
-            .collect()
-            .rows()
+        licenses = _counts(papers, pl.col("license").fill_null("not stated")).sort(
+            ["len", "license"], descending=[True, False]
         )
-        first, last = (
-            papers.select(pl.col("year").min().alias("first"), pl.col("year").max().alias("last")).collect().row(0)
+        years = _counts(papers, pl.col("year")).sort("year", nulls_last=True)
+        headings = (
+            pl.col("text").str.extract_all(HEADING).list.eval(pl.element().str.strip_chars("# ").str.to_lowercase())
         )
-        return Corpus(name, totals, licenses, None if first is None else (first, last), store)
+        first = papers.head(LOOKED_INTO).select(headings.list.unique().alias("section")).collect()
+        sections = _counts(first.lazy().explode("section").drop_nulls(), pl.col("section"))
+        most = sections.sort(["len", "section"], descending=[True, False]).head(SECTIONS)
+        return Corpus(
+            name,
+            totals,
+            licenses.collect().rows(),
+            years.collect().rows(),
+            most.collect().rows(),
+            len(first),
+            store,
+        )
 
     def _json(self, name: str) -> Any:
         file = self.path / name
         return read_json(file) if file.is_file() else {}
+
+
+def _counts(papers: pl.LazyFrame, value: pl.Expr) -> pl.LazyFrame:
+    """How many rows have each value."""
+    return papers.group_by(value).len()
 
 
 def read_metrics(path: Path) -> Metrics:

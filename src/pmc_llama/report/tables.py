@@ -1,11 +1,12 @@
 """`predictions.parquet` becomes `results.json`: every accuracy with its interval, every difference with its test."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
@@ -16,20 +17,25 @@ from pmc_llama.report.paired import paired_interval, sign_flip_p
 from pmc_llama.report.predictions import Cell, cells, read_predictions
 
 
-def compute_results(predictions: Path, out: Path) -> dict[str, Any]:
-    """Write `results.json` from `predictions.parquet` alone and return its value.
+def compute_results(
+    predictions: Path, out: Path, contaminated: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Any]:
+    """Write `results.json` from `predictions.parquet` and return its value.
 
     `rows`: one a model, regime, seed and task. `comparisons`: base against adapted on the same questions, one a regime,
     task and seed (b = only the base is right, c = only the adapted is; delta = adapted − base; Holm over the tasks of
-    one regime and seed). `summary`: the same over seeds, one a regime and task. `baselines`: what needs no model.
+    one regime and seed). `summary`: the same over seeds, one a regime and task. `uncontaminated`: the summary without
+    the questions of `contaminated` (ids by task), for the tasks that have any. `baselines`: what needs no model.
     Raises InputError for predictions that are incomplete or contradict themselves.
     """
-    found = list(cells(read_predictions(predictions)))
+    answers = read_predictions(predictions)
+    found = list(cells(answers))
     paired = list(pairs(found))
     results = {
         "rows": [_row(cell) for cell in found],
         "comparisons": _comparisons(paired),
         "summary": _summary(paired),
+        "uncontaminated": _uncontaminated(answers, contaminated or {}),
         "baselines": _baselines(found),
     }
     write_json(out, results)
@@ -110,6 +116,19 @@ def _summary(paired: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
     return with_holm(rows, family=("regime",), p="p")
 
 
+def _uncontaminated(answers: pl.DataFrame, contaminated: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+    """The summary of what is left of each task that has questions in the papers; Holm over all tasks of the regime."""
+    if not contaminated:
+        return []
+    hit = pl.DataFrame(
+        [(task, one) for task, ids in contaminated.items() for one in ids], ["task", "question_id"], orient="row"
+    )
+    clean = answers.join(hit, on=["task", "question_id"], how="anti", maintain_order="left")
+    if not len(clean):
+        return []
+    return [row for row in _summary(list(pairs(list(cells(clean))))) if row["task"] in contaminated]
+
+
 def over_seeds(paired: list[tuple[Cell, Cell]], names: tuple[str, str]) -> dict[str, Any]:
     """Two models on the same questions over seeds; questions are the units, each counts with its mean over seeds.
 
@@ -123,9 +142,9 @@ def over_seeds(paired: list[tuple[Cell, Cell]], names: tuple[str, str]) -> dict[
         "seeds": seeds,
         "n": n,
         f"{names[0]}_mean": float(left.mean()) / seeds,
-        f"{names[0]}_ci95": list(stats.wilson(round(left.sum() / seeds), n)),
+        f"{names[0]}_ci95": list(stats.wilson(float(left.sum()) / seeds, n)),
         f"{names[1]}_mean": float(right.mean()) / seeds,
-        f"{names[1]}_ci95": list(stats.wilson(round(right.sum() / seeds), n)),
+        f"{names[1]}_ci95": list(stats.wilson(float(right.sum()) / seeds, n)),
         "delta_mean": float((right - left).mean()) / seeds,
         "delta_sd": float(np.std(deltas, ddof=1)) if seeds > 1 else None,
         "delta_min": min(deltas),

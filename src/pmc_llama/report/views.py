@@ -83,12 +83,16 @@ def _paper_columns(results: Results, recipe: dict[str, Any]) -> dict[tuple[str, 
 
 
 def _tuned_on(section: dict[str, Any]) -> str:
-    """What a regime was tuned on, and how."""
-    if not section.get("tasks"):
-        return "not tuned" if section else ""
+    """What a regime was tuned on, and how, or how it asks."""
+    kind = section.get("kind", "")
+    if kind == "few_shot":
+        return f"not tuned, {plural(section.get('shots', 5), 'solved question')} before each"
+    if kind in ("", "zero_shot"):
+        return "not tuned" if kind else ""
     share = section.get("fraction", 1.0)
     part = "" if share == 1 else f"{100 * share:g} % of "
-    return f"{'LoRA, ' if section['kind'] == 'peft' else ''}tuned on {part}{listing(section['tasks'])}"
+    what = "instructions" if kind == "instruct" else listing(section["tasks"])
+    return f"{'LoRA, ' if kind == 'peft' or section.get('lora') else ''}tuned on {part}{what}"
 
 
 def mean_accuracy(row: dict[str, Any], model: str) -> Value:
