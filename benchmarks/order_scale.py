@@ -3,15 +3,18 @@
     python benchmarks/order_scale.py [--documents 4900000] [--tokens 75e9]
 
 The store has true offsets of drawn lengths and sparse token files, so all is as in a real run but the disk. Each order
-is opened in a process of its own; times are of its CPU, which neighbours on the machine disturb least. Prints a table
-and writes benchmarks/results/order_scale.json.
+is opened in a process of its own, on one core. Batches of 128 rows are read at random places, first from pages that
+nobody has touched (`new`: the system makes each page), then the same ones again (`warm`); wall time and CPU time of
+each. Prints a table and writes benchmarks/results/order_scale.json.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ ORDERS = {
     "windows": (OrderSection(kind="windows"), 512),
 }
 EPOCHS = 5
+GLOBAL_BATCH, READS, BLOCKS = 128, 3000, 10
 
 
 def make_store(folder: Path, documents: int, tokens: float) -> None:
@@ -64,34 +68,66 @@ def make_store(folder: Path, documents: int, tokens: float) -> None:
 def measure(folder: Path, name: str, results: Any) -> None:
     """Open the store and build the order, then read batches at random places; all in this process."""
     section, seq_len = ORDERS[name]
-    started = time.process_time()
+    one_core()
+    forget_pages(folder)
+    started = time.perf_counter()
     run = _open(folder, section, seq_len)
     run.rows(0)
-    built_s = time.process_time() - started
-    steps = np.random.default_rng(1).integers(0, run.steps, 3000).tolist()
-    times_ms = []
-    for step in steps:
-        began = time.process_time()
-        run.rows(step)
-        times_ms.append((time.process_time() - began) * 1e3)
-    memory = _memory_mib()
-    began = time.process_time()
-    curve = coverage_curve(run, points=EPOCHS)
+    built_s = time.perf_counter() - started
+    peak_mib = _memory_mib("VmHWM")
+    steps = np.random.default_rng(1).integers(0, run.steps, READS).tolist()
+    times = {f"{pages}_{name}": value for pages in ("new", "warm") for name, value in _time(run.rows, steps).items()}
+    memory = _memory_mib("RssAnon")
+    began = time.perf_counter()
+    curve = coverage_curve(run, run.steps, points=EPOCHS)
+    seen = [run.coverage(-(-epochs * run.rows_per_epoch // GLOBAL_BATCH)) for epochs in (1, EPOCHS)]
     results.put(
-        {
-            "order": name,
-            "build_s": built_s,
-            "memory_mib": memory,
-            "batch_p50_ms": float(np.percentile(times_ms, 50)),
-            "batch_p99_ms": float(np.percentile(times_ms, 99)),
-            "tokens_a_batch": 128 * seq_len,
-            "steps": run.steps,
-            "coverage_1_epoch": run.coverage(-(-run.rows_per_epoch // 128)),
-            "coverage_5_epochs": run.coverage(run.steps),
-            "coverage_s": time.process_time() - began,
-            "curve": curve,
-        }
+        {"order": name, "tokens_a_batch": GLOBAL_BATCH * seq_len, "steps": run.steps}
+        | {"build_s": built_s, "build_peak_mib": peak_mib, "memory_mib": memory}
+        | times
+        | {"coverage_1_epoch": seen[0], "coverage_5_epochs": seen[1], "coverage_s": time.perf_counter() - began}
+        | {"curve": curve}
     )
+
+
+def _time(work: Callable[[int], Any], steps: list[int]) -> dict[str, float]:
+    """Median and 99th percentile of the milliseconds of each call, by the clock and of the CPU.
+
+    `p99` is over all calls; `p99_typical` the median of it over BLOCKS stretches, which a neighbour's burst of work on
+    the same machine does not move.
+    """
+    wall_ms, cpu_ms = [], []
+    for step in steps:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work(step)
+        cpu_ms.append((time.process_time() - cpu) * 1e3)
+        wall_ms.append((time.perf_counter() - wall) * 1e3)
+    found = {}
+    for name, times_ms in (("wall", wall_ms), ("cpu", cpu_ms)):
+        blocks = [np.percentile(block, 99) for block in np.array_split(times_ms, BLOCKS)]
+        found[f"{name}_p50_ms"] = float(np.percentile(times_ms, 50))
+        found[f"{name}_p99_ms"] = float(np.percentile(times_ms, 99))
+        found[f"{name}_p99_typical_ms"] = float(np.median(blocks))
+    return found
+
+
+def counting(results: Any) -> None:
+    """The same of a loop that takes about as long as a batch and reads nothing: what the machine itself scatters."""
+    one_core()
+    results.put(_time(lambda _: sum(range(40_000)), list(range(READS))))
+
+
+def forget_pages(folder: Path) -> None:
+    """Let the system drop the token files' pages, so that each order begins with none."""
+    for path in folder.glob("shard-*.bin"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def one_core() -> None:
+    """Keep this process on one core, so that the figures are a core's."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def new_windows(folder: Path, results: Any) -> None:
@@ -114,14 +150,23 @@ def new_windows(folder: Path, results: Any) -> None:
 
 def _open(folder: Path, section: OrderSection, seq_len: int) -> StoreBatches:
     store = TokenStore.open(folder)
-    shape = {"seq_len": seq_len, "global_batch": 128, "epochs": EPOCHS, "seed": 0, "bos_id": 1, "eos_id": 2}
+    shape: dict[str, Any] = {
+        "seq_len": seq_len,
+        "global_batch": GLOBAL_BATCH,
+        "epochs": EPOCHS,
+        "seed": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+    }
     return batches(store, section, split="train", **shape)
 
 
-def _memory_mib() -> float:
-    """Memory of this process' own; pages of mapped files are the system's and given up when it needs them."""
+def _memory_mib(what: str) -> float:
+    """`VmHWM`: the most so far, with pages of mapped files, which the system takes back when it needs them; `RssAnon`:
+    what is this process's own now.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+    return int(next(line for line in lines if line.startswith(what)).split()[1]) / 1024
 
 
 def _in_own_process(function: Any, *arguments: Any) -> Any:
@@ -144,13 +189,16 @@ def main() -> None:
         make_store(folder, options.documents, options.tokens)
         rows = [_in_own_process(measure, folder, order) for order in ORDERS]
         sweep = _in_own_process(new_windows, folder)
-    columns = ["build_s", "memory_mib", "batch_p50_ms", "batch_p99_ms", "coverage_1_epoch", "coverage_5_epochs"]
-    print(f"{'order':28}" + "".join(f"{column:>19}" for column in columns))
-    for row in rows:
-        print(f"{row['order']:28}" + "".join(f"{row[column]:19.4f}" for column in columns))
+    noise = _in_own_process(counting)
+    columns = [column for column in rows[0] if column not in ("order", "tokens_a_batch", "steps", "curve")]
+    for column in columns:
+        print(f"{column:20}" + "".join(f"{row[column]:>14.4f}" for row in rows))
+    print(f"{'order':20}" + "".join(f"{row['order'][:13]:>14}" for row in rows))
     print(json.dumps(sweep))
+    print("a loop that reads nothing:", json.dumps(noise))
     environment = describe_environment()
     report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows, "sweep": sweep}
+    report["counting"] = noise
     report["size"] = {"documents": options.documents, "tokens": options.tokens}
     write_json(Path(__file__).parent / "results" / "order_scale.json", report)
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from pmc_llama.tokens.mixture import Mixture, mixture
 from pmc_llama.tokens.order import batches, coverage_curve
 from pmc_llama.tokens.store import TokenStore
 
-from .test_order import real_tokens, source, write_store
+from .test_order import WORLDS, assert_same_batches, real_tokens, source, write_store
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +69,31 @@ def test_coverage_is_that_of_all_sources_together(stores: dict[str, TokenStore])
         parts = run.coverage_by_source(step)
         expected = sum(parts[name] * totals[name] for name in totals) / sum(totals.values())
         assert run.coverage(step) == pytest.approx(expected, abs=1e-12)
-    curve = coverage_curve(run, points=5)
+    curves = run.coverage_curves(run.steps)
+    assert list(curves) == ["books", "general", "all"] and curves["all"] == coverage_curve(run, run.steps)
+    assert curves["books"][7] == (curves["all"][7][0], run.coverage_by_source(curves["all"][7][0])["books"])
+    curve = coverage_curve(run, run.steps, points=5)
     assert curve[0] == (0, 0.0) and curve[-1] == (run.steps, 1.0)
     assert [share for _, share in curve] == sorted(share for _, share in curve)
 
 
-def test_batches_do_not_depend_on_the_number_of_processes(stores: dict[str, TokenStore]) -> None:
-    run = mixed(stores, {"books": 15, "papers": 4, "general": 1}, batch=12)
-    for step in (run.steps - 1, 0, 5):
-        whole = run.rows(step)
-        for world in (1, 2, 3, 4, 6, 12, 30):
-            for rank in range(world):
-                part = run.rows(step, rank, world)
-                for name in ("ids", "position_ids", "labels"):
-                    assert np.array_equal(getattr(part, name), getattr(whole, name)[rank::world])
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(1, 13),
+    epochs=st.floats(0.1, 2),
+    stop=st.floats(0, 1),
+    worlds=st.tuples(WORLDS, WORLDS),
+    workers=st.integers(1, 4),
+)
+def test_batches_do_not_depend_on_processes_workers_or_restarts(
+    stores: dict[str, TokenStore], batch: int, epochs: float, stop: float, worlds: tuple[int, int], workers: int
+) -> None:
+    def make() -> Mixture:
+        return mixed(stores, {"books": 15, "papers": 4, "general": 1}, batch, epochs)
+
+    assert_same_batches(make, round(stop * make().steps), worlds, workers)
     with pytest.raises(IndexError):
-        run.rows(run.steps)
+        make().rows(make().steps)
 
 
 def test_what_does_not_fit_is_refused(stores: dict[str, TokenStore], tmp_path: Path) -> None:

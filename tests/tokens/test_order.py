@@ -1,8 +1,10 @@
 """The three orders: what they show, that batches are a pure function of the step, and that coverage is exact."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from pmc_llama.train.batches import IGNORE, Rows
 BOS, EOS = 1, 2
 FAKE = SimpleNamespace(sha256="tokenizer", vocab_size=100_000, dtype=np.dtype("<u4"))
 KINDS = ["packed", "best_fit", "sweep", "windows"]
+WORLDS = st.sampled_from([1, 2, 3, 4, 6, 12])
 LENGTHS = [5, 0, 31, 1, 16, 17, 90, 15, 200, 3, 64, 33]
 
 
@@ -122,18 +125,61 @@ def _marks(run: StoreBatches, step: int, batch: int) -> int:
     return placed - len(real_tokens(run.read(numbers)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_batches_do_not_depend_on_processes_or_restarts(tmp_path: Path, kind: str) -> None:
-    store = write_store(tmp_path / "store", LENGTHS)
-    run = source(store, kind, global_batch=12, epochs=3.5)
-    whole = epoch_rows(run)
-    for world in (1, 2, 3, 4, 6, 12):
-        restarted = source(store, kind, global_batch=12, epochs=3.5)
-        for step in reversed(range(run.steps)):
-            for rank in range(world):
-                part = restarted.rows(step, rank, world)
+def assert_same_batches(make: Callable[[], Any], stop: int, worlds: tuple[int, int], workers: int) -> None:
+    """A run of `worlds[0]` processes up to step `stop`, taken up by `worlds[1]`, shows what one process sees.
+
+    Each process reads through `workers` workers, each with a source of its own and every `workers`-th step.
+    """
+    run = make()
+    whole = [run.rows(step) for step in range(run.steps)]
+    for world, steps in ((worlds[0], range(stop)), (worlds[1], range(stop, run.steps))):
+        for rank in range(world):
+            sources = [make() for _ in range(workers)]
+            for step in steps:
+                part = sources[step % workers].rows(step, rank, world)
                 for name in ("ids", "position_ids", "labels"):
                     assert np.array_equal(getattr(part, name), getattr(whole[step], name)[rank::world])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=lengths_strategy,
+    shape=st.tuples(st.integers(8, 40), st.integers(1, 13), st.floats(0.3, 3.7)),
+    seed=st.integers(0, 9),
+    stop=st.floats(0, 1),
+    worlds=st.tuples(WORLDS, WORLDS),
+    workers=st.integers(1, 4),
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_do_not_depend_on_processes_workers_or_restarts(
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: str,
+    lengths: list[int],
+    shape: tuple[int, int, float],
+    seed: int,
+    stop: float,
+    worlds: tuple[int, int],
+    workers: int,
+) -> None:
+    store = write_store(tmp_path_factory.mktemp("store"), lengths)
+    seq_len, batch, epochs = shape
+
+    def make() -> StoreBatches:
+        return source(store, kind, seq_len=seq_len, global_batch=batch, epochs=epochs, seed=seed)
+
+    assert_same_batches(make, round(stop * make().steps), worlds, workers)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_pair_of_world_sizes_sees_the_same_batches(tmp_path: Path, kind: str) -> None:
+    store = write_store(tmp_path / "store", LENGTHS)
+
+    def make() -> StoreBatches:
+        return source(store, kind, global_batch=12, epochs=3.5)
+
+    for first in (1, 2, 3, 4, 6, 12):
+        for second in (1, 2, 3, 4, 6, 12):
+            assert_same_batches(make, make().steps // 2, (first, second), workers=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,9 +279,10 @@ def test_a_permutation_is_a_bijection_with_its_inverse(n: int, seed: int) -> Non
     assert np.array_equal(permutation.inverse(numbers), np.arange(n))
 
 
-def test_permutations_are_even() -> None:
+@pytest.mark.parametrize("n", [13, 16, 30])
+def test_permutations_are_even(n: int) -> None:
     """Where each number lands, and which follows which, over many seeds: chi-square far from both tails."""
-    n, seeds = 13, 4000
+    seeds = 4000
     orders = np.stack([Permutation(n, seed)(np.arange(n)) for seed in range(seeds)])  # [seeds, n]
     landed = np.stack([np.bincount(orders[:, i], minlength=n) for i in range(n)])
     pairs = np.zeros((n, n))
@@ -267,3 +314,15 @@ def test_best_fit_equals_the_plain_algorithm(lengths: list[int], capacity: int) 
     ]
     assert sorted(length for row in rows for length in row) == sorted(lengths)
     assert sorted(map(sum, rows)) == sorted(map(sum, plain))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_range_of_documents_is_seen_alone(kind: str, tmp_path: Path) -> None:
+    store = write_store(tmp_path, LENGTHS)
+    first_id, last = 10 + sum(LENGTHS[:5]), 10 + sum(LENGTHS[:9])
+    part = source(store, kind, within=range(5, 9), epochs=1.0)
+    ids = {int(i) for step in range(part.steps) for row in pieces(part.rows(step)) for i in row[0] if row[1]}
+    assert ids - {BOS, EOS} and ids - {BOS, EOS} <= set(range(first_id, last))
+    assert part.fingerprint != source(store, kind, epochs=1.0).fingerprint
+    with pytest.raises(StoreError, match="train split among documents 1 to 1"):
+        source(store, kind, within=range(1, 2))

@@ -8,7 +8,7 @@ import pytest
 from pmc_llama.errors import InputError, StoreError
 from pmc_llama.recipe.tokens import TokensSection
 from pmc_llama.tokens import encode, shards
-from pmc_llama.tokens.encode import append_corpus, encode_corpus, load_encoder
+from pmc_llama.tokens.encode import append_corpus, encode_corpus, load_encoder, open_store
 from pmc_llama.tokens.store import TokenStore
 
 from .conftest import MakeCorpus, MakeStore, prose
@@ -128,6 +128,22 @@ def test_a_foreign_tokenizer_or_corpus_is_refused(make_store: MakeStore) -> None
         TokenStore.open(store.path, "0" * 64)
     with pytest.raises(StoreError, match="made from another corpus"):
         TokenStore.open(store.path, corpus_sha256="0" * 64)
+
+
+def test_a_store_is_opened_for_its_own_tokenizer_and_corpus_only(
+    make_corpus: MakeCorpus, small_model: Path, tmp_path: Path
+) -> None:
+    corpus, folder = make_corpus(TEXTS), tmp_path / "store"
+    encode_corpus(TokensSection(), corpus, small_model, folder, workers=1)
+    assert len(open_store(folder, small_model, corpus)) == len(TEXTS)
+    (tmp_path / "other.model").write_bytes(small_model.read_bytes() + b"\x12\x00")
+    with pytest.raises(StoreError, match="made from another tokenizer"):
+        open_store(folder, tmp_path / "other.model", corpus)
+    grown = make_corpus([*TEXTS, "one more"])
+    with pytest.raises(StoreError, match=r"made from another corpus .*: tokenize the corpus again"):
+        open_store(folder, small_model, grown)
+    append_corpus(TokensSection(), grown, small_model, folder, workers=1)
+    assert len(open_store(folder, small_model, grown)) == len(TEXTS) + 1
 
 
 def test_a_document_past_the_end_is_refused(make_store: MakeStore) -> None:

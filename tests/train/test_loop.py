@@ -200,6 +200,15 @@ def test_every_step_is_recorded_with_its_learning_rate_and_coverage(tmp_path: Pa
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+def test_each_source_of_a_mixture_has_its_coverage_recorded_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, Source(steps=5, sources=("books", "papers")), log_every=5)
+    assert [line["coverage/books"] for line in steps_of(tmp_path)] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert steps_of(tmp_path)[-1]["coverage/papers"] == 0.5
+    assert "coverage 100.0% · books 100.0% · papers 50.0%" in capsys.readouterr().err
+
+
 def test_a_line_cut_off_by_a_crash_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "lo')

@@ -41,6 +41,8 @@ class Source:
     seed: int = 0
     masked: float = 0.5
     """Share of labels that do not count, in a different number of each row."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources it is mixed of."""
 
     @property
     def fingerprint(self) -> str:
@@ -67,8 +69,11 @@ class Source:
         labels = np.where((rng.random(self.seq_len) < self.masked * rng.random()) | (position_ids == 0), IGNORE, ids)
         return ids, position_ids, labels
 
-    def coverage(self, step: int) -> float | None:
+    def coverage(self, step: int) -> float:
         return min(1.0, step * self.global_batch / self.rows_per_epoch)
+
+    def coverage_by_source(self, step: int) -> dict[str, float]:
+        return {name: self.coverage(step) / (i + 1) for i, name in enumerate(self.sources)}
 
 
 def options(**changes: Any) -> TrainSection:

@@ -58,6 +58,10 @@ class TuningBatches:
         """Share of distinct examples seen after `step` steps."""
         return min(1.0, step * self._batch / len(self.examples))
 
+    def coverage_by_source(self, step: int) -> dict[str, float]:
+        """Nothing: there is one source."""
+        return {}
+
     def _example(self, position: int) -> int:
         """Which example stands at `position` of the run's whole stream."""
         epoch, place = divmod(position, len(self.examples))

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pmc_llama.tokens.layout import Documents, Pieces
+from pmc_llama.tokens.layout import Documents, Pieces, Spans
 from pmc_llama.tokens.permutation import Permutation
 
 
@@ -31,8 +31,8 @@ class BestFit:
         self._documents, self._seq_len, self._head = documents, seq_len, int(bos)
         self._sequence = documents.lengths + int(bos) + int(eos)  # [N]
         self.total_tokens = int(self._sequence.sum())
-        self._whole_ends = np.cumsum(self._sequence // seq_len)  # [N] whole rows up to and with each document
-        self._whole = int(self._whole_ends[-1])
+        self._whole_rows = Spans(np.cumsum(self._sequence // seq_len))  # of each document
+        self._whole = int(self._whole_rows.ends[-1])
         last = self._sequence % seq_len  # [N]
         self._by_last = np.argsort(-last, kind="stable")  # [N] documents, the longest last piece first
         counts = np.bincount(last, minlength=seq_len)
@@ -46,8 +46,8 @@ class BestFit:
         """In the unshuffled order whole rows come first, then the rows of last pieces, bin by bin."""
         places = self._order(epoch)(rows)
         row = np.flatnonzero(places < self._whole)
-        document = np.searchsorted(self._whole_ends, places[row], side="right")
-        before = self._whole_ends[document] - self._sequence[document] // self._seq_len
+        document = self._whole_rows.find(places[row])
+        before = self._whole_rows.ends[document] - self._sequence[document] // self._seq_len
         start, zeros = (places[row] - before) * self._seq_len, np.zeros(len(row), np.int64)
         whole = np.stack([row, zeros, document, start, zeros + self._seq_len], axis=1)  # [P, 5]
         shared = np.array(list(self._shared(places)), np.int64).reshape(-1, 5)

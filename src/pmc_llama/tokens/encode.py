@@ -19,12 +19,12 @@ from pmc_llama.files import atomic_path, read_json, sha256_file, sha256_json
 from pmc_llama.progress import Progress
 from pmc_llama.recipe.tokens import TokensSection
 from pmc_llama.tokens.convert import hf_tokenizer
-from pmc_llama.tokens.encoders import Encoder, load_encoder
+from pmc_llama.tokens.encoders import Encoder, load_encoder, tokenizer_sha256
 from pmc_llama.tokens.sentencepiece import SentencePieceEncoder
 from pmc_llama.tokens.shards import Shard, finish_store, read_shard, shard_paths, write_shard_index
-from pmc_llama.tokens.store import read_info
+from pmc_llama.tokens.store import TokenStore, read_info
 
-__all__ = ["Encoder", "append_corpus", "encode_corpus", "hf_tokenizer", "load_encoder"]
+__all__ = ["Encoder", "append_corpus", "encode_corpus", "hf_tokenizer", "load_encoder", "open_store"]
 
 BATCH_DOCUMENTS = 64
 CHECKED_DOCUMENTS = 16
@@ -88,13 +88,19 @@ def append_corpus(
         raise StoreError(f"token store {out}: {info['shards'][old.index(None)]['file']} is damaged or has no index")
     known = pa.chunked_array([chunk for shard in whole for chunk in shard.paper_ids.chunks], pa.string())
     memo = _check_on_corpus(encoder, corpus_dir / parts[0]["file"])
-    jobs = []
-    for number, part in enumerate(parts, start=len(old)):
+    jobs: list[_Job] = []
+    for part in parts:
         source = corpus_dir / part["file"]
         skip = _known_papers(source, known)
-        jobs.append(_Job(number, source, part, tokenizer_path, memo, out, skip))
+        if len(skip) < part["rows"]:
+            jobs.append(_Job(len(old) + len(jobs), source, part, tokenizer_path, memo, out, skip))
     corpora = [*info["corpora"], corpus_hash(parts)]
     return finish_store(out, [*whole, *_run(jobs, workers)], encoder, corpora, section.heldout_fraction)
+
+
+def open_store(out: Path, tokenizer_path: Path, corpus_dir: Path) -> TokenStore:
+    """Open the store of a corpus. Raises StoreError where it is damaged, or made with another tokenizer or corpus."""
+    return TokenStore.open(out, tokenizer_sha256(tokenizer_path), corpus_hash(_corpus_parts(corpus_dir)))
 
 
 def corpus_hash(parts: Sequence[Part]) -> str:

@@ -64,6 +64,11 @@ class HuggingFaceEncoder:
         return [np.array(encoding.ids, self.dtype) for encoding in encodings]
 
 
+def tokenizer_sha256(path: Path) -> str:
+    """Hash of the file that describes a tokenizer: the `sha256` of its encoder."""
+    return sha256_file(sentencepiece_file(path) or path / "tokenizer.json")
+
+
 def load_encoder(path: Path, *, memo: bool = True) -> Encoder:
     """The encoder of a SentencePiece `tokenizer.model` or of a Hugging Face folder.
 

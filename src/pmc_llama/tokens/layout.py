@@ -47,12 +47,37 @@ class Documents:
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, store: TokenStore, split: Split) -> "Documents":
-        """Take the split's documents from a store."""
+    def of(cls, store: TokenStore, split: Split, within: range | None = None) -> "Documents":
+        """Take the split's documents from a store, or those of them whose numbers lie in a range."""
         numbers = store.documents(split)
+        if within is not None:
+            numbers = numbers[(numbers >= within.start) & (numbers < within.stop)]
         lengths = store.lengths[numbers]
         full = lengths > 0
         return cls(numbers[full], lengths[full])
+
+
+class Spans:
+    """Spans that follow each other from 0 on: which one holds a place?
+
+    Binary search in millions of ends waits for memory at every halving; here one in the ends of blocks finds a block,
+    whose members lie side by side.
+    """
+
+    BLOCK = 32
+
+    def __init__(self, ends: NDArray[np.int64]) -> None:
+        room = -len(ends) % self.BLOCK
+        blocks = np.pad(ends, (0, room), constant_values=np.iinfo(np.int64).max)
+        self.ends = blocks[: len(ends)]  # [N]
+        self._blocks = blocks.reshape(-1, self.BLOCK)
+        self._block_ends = self._blocks[:, -1].copy()
+
+    def find(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of the span of each place, as `np.searchsorted(ends, places, side="right")`."""
+        block = np.searchsorted(self._block_ends, places, side="right")
+        before = np.count_nonzero(self._blocks[block] <= places[:, None], axis=1)
+        return np.asarray(block * self.BLOCK + before)
 
 
 def fill(
@@ -60,7 +85,7 @@ def fill(
 ) -> Rows:
     """Read the tokens of all pieces into rows of `shape` [B, T]; what is left of a row is an unlabelled document."""
     rows, columns = shape
-    ids = np.full(shape, pad_id, np.int64)  # [B, T]
+    ids = np.empty(shape, np.int64)  # [B, T]
     first = pieces.row * columns + pieces.column  # [P] place in the flat block
     end = pieces.start + pieces.length
     sizes = store.lengths[pieces.document]
@@ -72,12 +97,19 @@ def fill(
     if eos_id is not None:
         flat[(first + pieces.length - 1)[end > sizes]] = eos_id
     filled = np.bincount(pieces.row, pieces.length, rows).astype(np.int64)  # [B]
+    short = [(row, int(filled[row])) for row in np.flatnonzero(filled < columns).tolist()]
+    for row, width in short:
+        ids[row, width:] = pad_id
     labels = ids.copy()  # [B, T]
     labels.reshape(-1)[first] = IGNORE
-    short = np.flatnonzero(filled < columns)
-    for row, width in zip(short.tolist(), filled[short].tolist(), strict=True):
+    count = np.arange(columns)
+    position_ids = np.tile(count, (rows, 1))  # [B, T]
+    inner = pieces.column > 0
+    for row, column, length in zip(
+        *(a[inner].tolist() for a in (pieces.row, pieces.column, pieces.length)), strict=True
+    ):
+        position_ids[row, column : column + length] = count[:length]
+    for row, width in short:
         labels[row, width:] = IGNORE
-    starts = np.sort(np.concatenate([first, short * columns + filled[short]]))  # of documents and of padding
-    lengths = np.diff(starts, append=rows * columns)
-    position_ids = np.arange(rows * columns) - np.repeat(starts, lengths)
-    return Rows(ids, position_ids.reshape(shape), labels)
+        position_ids[row, width:] = count[: columns - width]
+    return Rows(ids, position_ids, labels)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pmc_llama.errors import RecipeError
 from pmc_llama.files import sha256_json
-from pmc_llama.tokens.order import StoreBatches, check_step, join
+from pmc_llama.tokens.order import StoreBatches, check_step, coverage_curve, join
 from pmc_llama.train.batches import Rows
 
 
@@ -66,6 +66,15 @@ class Mixture:
         """The same a source."""
         counts = self.counts(step)
         return {name: source.seen(counts[name]) / source.total_tokens for name, source in self._sources.items()}
+
+    def coverage_curves(self, steps: int) -> dict[str, list[tuple[int, float]]]:
+        """(step, coverage after it) up to `steps`, of each source and of `all`, for a plot."""
+        curve = coverage_curve(self, steps)
+        by_source = [self.coverage_by_source(step) for step, _ in curve]
+        return {
+            name: [(step, shares[name]) for (step, _), shares in zip(curve, by_source, strict=True)]
+            for name in self._names
+        } | {"all": curve}
 
     def epochs_by_source(self, step: int) -> dict[str, float]:
         """How often each source has been gone through after `step` steps."""

@@ -54,6 +54,10 @@ class StoreBatches:
         """Exact share of distinct tokens seen after `step` steps; to `packed`, BOS and EOS are tokens of a document."""
         return self.seen(min(step * self._global_batch, self.total_rows)) / self.total_tokens
 
+    def coverage_by_source(self, step: int) -> dict[str, float]:
+        """Nothing: there is one source."""
+        return {}
+
     def read(self, numbers: NDArray[np.int64]) -> Rows:
         """Rows by their number in the endless order of all epochs; [B] rising → arrays [B, T]."""
         epochs, in_epoch = np.divmod(numbers, self.rows_per_epoch)
@@ -81,16 +85,20 @@ def batches(
     seed: int,
     eos_id: int | None,
     bos_id: int | None,
+    within: range | None = None,
 ) -> StoreBatches:
     """The batches of a run over one split of a store, in the order that the recipe names.
 
-    `bos_id` and `eos_id` of a tokenizer that has none are None. Raises StoreError where the split has no tokens.
+    `bos_id` and `eos_id` of a tokenizer that has none are None; `within` takes only documents with these numbers.
+    Raises StoreError where the split has no tokens.
     """
-    documents = Documents.of(store, split)
+    documents = Documents.of(store, split, within)
     if not len(documents.numbers):
-        raise StoreError(f"token store {store.path} has no tokens in its {split} split")
+        where = "" if within is None else f" among documents {within.start} to {within.stop - 1}"
+        raise StoreError(f"token store {store.path} has no tokens in its {split} split{where}")
     store.expect_random_reads()
     settings = [section.model_dump(), split, seq_len, global_batch, epochs, seed, bos_id, eos_id]
+    settings += [] if within is None else [within.start, within.stop]
     return StoreBatches(
         store,
         make_layout(documents, section, seq_len, seed, bos=bos_id is not None, eos=eos_id is not None),
@@ -132,7 +140,7 @@ def check_step(step: int, steps: int) -> None:
         raise IndexError(f"this run has steps 0 to {steps - 1}, not {step}")
 
 
-def coverage_curve(source: Any, points: int = 100) -> list[tuple[int, float]]:
-    """(step, coverage after it) at `points` steps from 0 to the end of a run, for a plot."""
-    steps = np.unique(np.linspace(0, source.steps, points + 1).round().astype(int)).tolist()
-    return [(step, source.coverage(step)) for step in steps]
+def coverage_curve(source: Any, steps: int, points: int = 100) -> list[tuple[int, float]]:
+    """(step, coverage after it) at `points` steps from 0 to `steps`, for a plot."""
+    at = np.unique(np.linspace(0, steps, points + 1).round().astype(int)).tolist()
+    return [(step, source.coverage(step)) for step in at]

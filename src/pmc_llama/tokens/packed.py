@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pmc_llama.tokens.layout import Documents, Pieces
+from pmc_llama.tokens.layout import Documents, Pieces, Spans
 from pmc_llama.tokens.permutation import Permutation, key
 
 
@@ -18,7 +18,8 @@ class Packed:
 
     def __init__(self, documents: Documents, seq_len: int, seed: int, *, bos: bool, eos: bool) -> None:
         self._documents, self._seq_len, self._seed, self._head = documents, seq_len, seed, int(bos)
-        self._ends = np.cumsum(documents.lengths + int(bos) + int(eos))  # [N]
+        self._circle = Spans(np.cumsum(documents.lengths + int(bos) + int(eos)))
+        self._ends = self._circle.ends  # [N]
         self.total_tokens = int(self._ends[-1])
         self.rows_per_epoch = -(-self.total_tokens // seq_len)
         self._epoch = lru_cache(maxsize=2)(self._shuffle)
@@ -29,7 +30,7 @@ class Packed:
         cut = order(rows) * self._seq_len  # [R] where the row starts, counted from the first cut
         left = np.minimum(self._seq_len, self.total_tokens - cut)  # [R] tokens still to place
         at = (cut + phase) % self.total_tokens  # [R] place on the circle
-        document = np.searchsorted(self._ends, at, side="right")
+        document = self._circle.find(at)
         row, column = np.arange(len(rows)), np.zeros(len(rows), np.int64)
         found: list[tuple[NDArray[np.int64], ...]] = []
         while len(row):

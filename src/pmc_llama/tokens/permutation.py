@@ -1,12 +1,14 @@
 """Shuffling without memory: a permutation of n numbers computed a number at a time, from a key."""
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDS = 6
+ROUNDS = 8
+"""With six, small permutations are uneven: which of 16 numbers follows which is 1.8 times as scattered as by chance."""
 
 
 def key(*parts: int | str) -> int:
@@ -16,24 +18,28 @@ def key(*parts: int | str) -> int:
 
 def mix(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """64 well-mixed bits for each number (the finaliser of SplitMix64, Steele et al. 2014)."""
-    x = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
+    x = numbers + np.uint64(1)
+    x *= np.uint64(0x9E3779B97F4A7C15)
+    x += np.uint64(seed)
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
 
 
 class Permutation:
     """A random bijection of [0, n) onto itself that needs no table.
 
-    A Feistel network permutes the smallest power of two that holds n; a result outside [0, n) is permuted again until
-    it falls inside (cycle walking; Black and Rogaway, 2002), fewer than two rounds on average.
+    A generalised Feistel network (Black and Rogaway, 2002) permutes the smallest rectangle of about equal sides that
+    holds n; a result outside [0, n) is permuted again until it falls inside (cycle walking), as few as one in sqrt(n).
     """
 
     def __init__(self, n: int, *parts: int | str) -> None:
         self.n = n
-        bits = max(2, (n - 1).bit_length())
-        self._low_bits = bits // 2
-        self._high_bits = bits - self._low_bits
+        self._width = math.isqrt(n - 1) + 1
+        self._height = -(-n // self._width)
         self._keys = [key("permutation", round_, *parts) for round_ in range(ROUNDS)]
 
     def __call__(self, positions: NDArray[Any]) -> NDArray[np.int64]:
@@ -50,27 +56,28 @@ class Permutation:
             x[outside] = self._once_back(x[outside])
         return x.astype(np.int64)
 
-    def _masks(self) -> tuple[np.uint64, np.uint64, np.uint64]:
-        low = np.uint64(self._low_bits)
-        return low, np.uint64((1 << self._low_bits) - 1), np.uint64((1 << self._high_bits) - 1)
-
     def _once(self, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Even rounds change the high half by the low one, odd rounds the low half by the high one."""
-        shift, low_mask, high_mask = self._masks()
-        high, low = x >> shift, x & low_mask
+        """Even rounds shift the row by a hash of the column, odd rounds the column by a hash of the row."""
+        width, height = np.uint64(self._width), np.uint64(self._height)
+        row, column = np.divmod(x, width)
         for round_, round_key in enumerate(self._keys):
             if round_ % 2 == 0:
-                high = high ^ (mix(low, round_key) & high_mask)
+                row = (row + _hash(column, round_key)) % height
             else:
-                low = low ^ (mix(high, round_key) & low_mask)
-        return (high << shift) | low
+                column = (column + _hash(row, round_key)) % width
+        return row * width + column
 
     def _once_back(self, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        shift, low_mask, high_mask = self._masks()
-        high, low = x >> shift, x & low_mask
+        width, height = np.uint64(self._width), np.uint64(self._height)
+        row, column = np.divmod(x, width)
         for round_, round_key in reversed(list(enumerate(self._keys))):
             if round_ % 2 == 0:
-                high = high ^ (mix(low, round_key) & high_mask)
+                row = (row + height - _hash(column, round_key) % height) % height
             else:
-                low = low ^ (mix(high, round_key) & low_mask)
-        return (high << shift) | low
+                column = (column + width - _hash(row, round_key) % width) % width
+        return row * width + column
+
+
+def _hash(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """63 bits, so that adding a row or a column never overflows."""
+    return mix(numbers, seed) >> np.uint64(1)

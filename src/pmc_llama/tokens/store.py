@@ -30,10 +30,11 @@ class TokenStore:
         self.info = read_info(path)
         self._refuse_foreign("tokenizer", [self.info["tokenizer_sha256"]], tokenizer_sha256)
         self._refuse_foreign("corpus", self.info["corpora"], corpus_sha256)
-        self._maps: list[mmap.mmap] = []
         self.dtype = np.dtype("<u2") if self.info["dtype"] == "uint16" else np.dtype("<u4")
-        self.offsets = self._map("offsets.bin", np.dtype("<u8"), self.info["documents"] + 1)
-        self._shards = [self._map(shard["file"], self.dtype, shard["tokens"]) for shard in self.info["shards"]]
+        self.offsets = np.frombuffer(self._map("offsets.bin", 8 * (self.info["documents"] + 1)), "<u8")
+        shards = [(shard["file"], shard["tokens"]) for shard in self.info["shards"]]
+        self._maps = [self._map(file, tokens * self.dtype.itemsize) for file, tokens in shards]
+        self._shards = [np.frombuffer(m, self.dtype, n) for m, (_, n) in zip(self._maps, shards, strict=True)]
         self._first_document = np.cumsum([0] + [shard["documents"] for shard in self.info["shards"]])
         self._first_token = np.cumsum([0] + [shard["tokens"] for shard in self.info["shards"]])
         self._check_offsets()
@@ -85,10 +86,18 @@ class TokenStore:
         ends: NDArray[np.int64],
     ) -> None:
         """Copy tokens [start, end) of each document to `into`, from `place` on."""
+        some = ends > starts
+        documents, places, starts, sizes = documents[some], places[some], starts[some], (ends - starts)[some]
         shards = np.searchsorted(self._first_document, documents, side="right") - 1
-        before = self.offsets[documents].astype(np.int64) - self._first_token[shards]
-        spans = (shards, places, places + ends - starts, before + starts, before + ends)
-        for shard, first, last, start, end in zip(*(array.tolist() for array in spans), strict=True):
+        starts = starts + self.offsets[documents].astype(np.int64) - self._first_token[shards]
+        numbers = shards.tolist()
+        if hasattr(mmap, "MADV_WILLNEED"):  # ask for all pages before the first is waited for: disks read many at once
+            from_bytes = starts * self.dtype.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+            wanted_bytes = (starts + sizes) * self.dtype.itemsize - from_bytes
+            for shard, start, length in zip(numbers, from_bytes.tolist(), wanted_bytes.tolist(), strict=True):
+                self._maps[shard].madvise(mmap.MADV_WILLNEED, start, length)
+        spans = (places, places + sizes, starts, starts + sizes)
+        for shard, first, last, start, end in zip(numbers, *(array.tolist() for array in spans), strict=True):
             into[first:last] = self._shards[shard][start:end]
 
     @cached_property
@@ -126,19 +135,16 @@ class TokenStore:
             )
         return column
 
-    def _map(self, file: str, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    def _map(self, file: str, size_bytes: int) -> mmap.mmap:
         path = self.path / file
         size = path.stat().st_size if path.is_file() else None
-        if size != count * dtype.itemsize:
+        if size != size_bytes:
             found = "is missing" if size is None else f"has {size:,} bytes"
-            raise StoreError(
-                f"token store {self.path}: {file} {found}, store.json says {count * dtype.itemsize:,} bytes"
-            )
-        if not count:
-            return np.empty(0, dtype)
+            raise StoreError(f"token store {self.path}: {file} {found}, store.json says {size_bytes:,} bytes")
+        if not size:
+            return mmap.mmap(-1, mmap.PAGESIZE)  # an empty file cannot be mapped, and nothing of it is read
         with path.open("rb") as opened:
-            self._maps.append(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
-        return np.frombuffer(self._maps[-1], dtype)
+            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
 
     def _check_offsets(self) -> None:
         lengths_fit = self.offsets[0] == 0 and self.offsets[-1] == self.n_tokens == self._first_token[-1]

@@ -41,3 +41,7 @@ class BatchSource(Protocol):
     def coverage(self, step: int) -> float | None:
         """Share of distinct training tokens seen after `step` steps (None: not known)."""
         ...
+
+    def coverage_by_source(self, step: int) -> dict[str, float]:
+        """The same of each source of a mixture; empty where there is one source."""
+        ...

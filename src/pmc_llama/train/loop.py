@@ -174,7 +174,7 @@ def _run_steps(
         torch.manual_seed(seed * 1_000_003 + step * 4_099 + world.rank)  # dropout: a function of the step
         lr = learning_rate(step, steps, options)
         values = train_step(net, optimizer, guard, batch, totals, step=step, lr=lr, clip=options.clip, world=world)
-        metrics.add(step, lr, totals, batches.coverage(step), values)
+        metrics.add(step, lr, totals, batches.coverage(step), batches.coverage_by_source(step), values)
         if _due(step, options.log_every, steps):
             metrics.flush()
         if _due(step, options.eval_every, steps):

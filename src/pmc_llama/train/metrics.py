@@ -82,10 +82,20 @@ class Metrics:
         """Over all steps so far."""
         return self.tokens / self._seconds if self._seconds else 0.0
 
-    def add(self, step: int, lr: float, totals: Totals, coverage: float | None, values: Tensor) -> None:
+    def add(
+        self,
+        step: int,
+        lr: float,
+        totals: Totals,
+        coverage: float | None,
+        coverage_by_source: dict[str, float],
+        values: Tensor,
+    ) -> None:
         """Remember one step; `values` [3] on the device: loss, gradient norm, whether skipped."""
-        line = {"step": step, "lr": lr, "tokens": totals.positions, "loss_tokens": totals.loss_tokens}
-        self._pending.append(line if coverage is None else line | {"coverage": coverage})
+        line: dict[str, Any] = {"step": step, "lr": lr, "tokens": totals.positions, "loss_tokens": totals.loss_tokens}
+        line |= {} if coverage is None else {"coverage": coverage}
+        line |= {f"coverage/{name}": share for name, share in coverage_by_source.items()}
+        self._pending.append(line)
         self._values.append(values)
         if self._progress is not None:
             self._progress.advance()
@@ -154,6 +164,7 @@ class Metrics:
             parts.append(f"MFU {line['mfu']:.1%}")
         if "coverage" in line:
             parts.append(f"coverage {line['coverage']:.1%}")
+        parts += [f"{key.removeprefix('coverage/')} {line[key]:.1%}" for key in line if key.startswith("coverage/")]
         self._progress.detail = " · ".join(parts)
 
 
