@@ -282,6 +282,7 @@ STAGES: tuple[Stage, ...] = (
             [] if recipe.base.train is None else [scratch_model_path(recipe), recipe.run_path / "train" / "base"]
         ),
         run=_train_base,
+        version=2,
     ),
     Stage(
         name="pretrain",
@@ -290,6 +291,7 @@ STAGES: tuple[Stage, ...] = (
         settings=lambda recipe: [recipe.pretrain.settings(), recipe.seed],
         outputs=lambda recipe: [adapted_model_path(recipe), recipe.run_path / "train" / "pretrain"],
         run=_pretrain,
+        version=2,
     ),
     Stage(
         name="finetune",
