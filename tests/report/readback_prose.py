@@ -40,7 +40,8 @@ def prose_mismatches(page: Any, run_dir: Path, truth: dict[str, Any]) -> list[st
 
 
 def _unknown(text: str, known: Iterable[str]) -> list[str]:
-    return [one for one in NUMBER.findall(text) if one not in set(known)]
+    allowed = set(known)
+    return [one for one in NUMBER.findall(text) if one not in allowed]
 
 
 def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], regime: str) -> list[str]:

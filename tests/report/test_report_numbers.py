@@ -15,6 +15,7 @@ from pmc_llama.errors import InputError
 from pmc_llama.qa.stats import mcnemar_exact
 from pmc_llama.report.page import build_report
 from pmc_llama.report.paired import sign_flip_p
+from pmc_llama.report.run import Run
 from pmc_llama.report.tables import compute_results
 from report.fake_run import write_run
 from report.readback import in_tables, mismatches, recomputed
@@ -121,7 +122,7 @@ def test_predictions_that_contradict_themselves_are_refused(change, message: str
 
 
 def test_the_same_predictions_give_the_same_bytes(run_dir: Path, tmp_path: Path) -> None:
-    compute_results(run_dir / "predictions.parquet", tmp_path / "results.json")
+    compute_results(run_dir / "predictions.parquet", tmp_path / "results.json", Run(run_dir).contaminated)
     assert (tmp_path / "results.json").read_bytes() == (run_dir / "results.json").read_bytes()
     before = (run_dir / "report.html").read_bytes()
     assert build_report(run_dir).read_bytes() == before

@@ -74,7 +74,7 @@ def test_no_questions_at_all(tmp_path: Path) -> None:
     empty = pl.read_parquet(run / "predictions.parquet")[:0]
     empty.write_parquet(run / "predictions.parquet")
     results = compute_results(run / "predictions.parquet", run / "results.json")
-    assert results == {"rows": [], "comparisons": [], "summary": [], "baselines": []}
+    assert results == {"rows": [], "comparisons": [], "summary": [], "uncontaminated": [], "baselines": []}
     text = page_text(build_report(run))
     assert "Not tested" in text
     assert "No questions were scored in this run" in text
