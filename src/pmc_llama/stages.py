@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pmc_llama.files import write_json
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.inputs import (
     adapted_model_path,
     base_model_path,
+    corpus_path,
     corpus_patterns,
     fingerprint,
     scratch_model_path,
@@ -83,11 +85,15 @@ def _build_corpus(recipe: Recipe, section: CorpusSection | None, name: str) -> s
     from pmc_llama.corpus.build import build_corpus
 
     assert section is not None
-    out, workers = recipe.run_path / name, worker_count(recipe)
+    out, workers = corpus_path(recipe, name), worker_count(recipe)
     totals = build_corpus(section, recipe.data_root, out, workers=workers, probes=_probes(recipe))
     reasons = sorted(totals["dropped"].items(), key=lambda item: (-item[1], item[0]))
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
     return f"{totals['in']:,} documents in, {totals['kept']:,} kept; dropped: {dropped or 'none'}"
+
+
+def _build_extra(recipe: Recipe, stamps: Stamps) -> str:
+    return "; ".join(f"{name}: {_build_corpus(recipe, section, name)}" for name, section in recipe.extra.items())
 
 
 def _probes(recipe: Recipe) -> "list[Probe]":
@@ -112,11 +118,10 @@ def _encode(recipe: Recipe, stamps: Stamps) -> str:
     from pmc_llama.tokens.encode import encode_corpus
 
     parts = []
-    for name in ("corpus", "general"):
-        if name in stamps:
-            source, out = recipe.run_path / name, recipe.run_path / "tokens" / name
-            totals = encode_corpus(recipe.tokens, source, tokenizer_path(recipe), out, workers=worker_count(recipe))
-            parts.append(f"{name} {totals['tokens']:,} tokens in {totals['documents']:,} documents")
+    for name in recipe.corpora:
+        source, out = corpus_path(recipe, name), recipe.run_path / "tokens" / name
+        totals = encode_corpus(recipe.tokens, source, tokenizer_path(recipe), out, workers=worker_count(recipe))
+        parts.append(f"{name} {totals['tokens']:,} tokens in {totals['documents']:,} documents")
     return "; ".join(parts)
 
 
@@ -140,14 +145,15 @@ def _train_on_text(
     recipe: Recipe, origin: Any, options: PretrainSection, corpus: str, label: str, export_to: Path
 ) -> str:
     """Train on one token store; held-out loss is measured on every store there is, so that forgetting shows."""
-    from pmc_llama.tokens.encode import hf_tokenizer
-    from pmc_llama.tokens.mixture import mixture
+    from pmc_llama.tokens.encode import hf_tokenizer, open_store
+    from pmc_llama.tokens.mixture import Mixture, mixture
     from pmc_llama.tokens.order import batches
-    from pmc_llama.tokens.store import TokenStore
     from pmc_llama.train.loop import train
 
     folder, tokenizer = recipe.run_path / "tokens", hf_tokenizer(tokenizer_path(recipe))
-    stores = {name: TokenStore.open(folder / name) for name in ("corpus", "general") if (folder / name).is_dir()}
+    stores = {
+        name: open_store(folder / name, tokenizer_path(recipe), corpus_path(recipe, name)) for name in recipe.corpora
+    }
     shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
     shape |= {"bos_id": tokenizer.bos_token_id, "eos_id": tokenizer.eos_token_id}
     mixed = options.mixture
@@ -161,11 +167,17 @@ def _train_on_text(
         )
         for name in (mixed.ratios if mixed else [corpus])
     }
+    source = (
+        mixture(sources, mixed.ratios, epochs_of=mixed.epochs_of, global_batch=options.global_batch)
+        if mixed
+        else sources[corpus]
+    )
+    if isinstance(source, Mixture) and int(os.environ.get("RANK", "0")) == 0:
+        curves = source.coverage_curves(min(source.steps, options.max_steps or source.steps))
+        write_json(recipe.run_path / "train" / label / "coverage.json", curves)
     summary = train(
         model=origin,
-        batches=mixture(sources, mixed.ratios, epochs_of=mixed.epochs_of, global_batch=options.global_batch)
-        if mixed
-        else sources[corpus],
+        batches=source,
         options=options,
         out=recipe.run_path / "train" / label,
         export_to=export_to,
@@ -254,6 +266,15 @@ STAGES: tuple[Stage, ...] = (
         version=2,
     ),
     Stage(
+        name="extra",
+        doing="building the further corpora",
+        needs=("minimed",),
+        settings=lambda recipe: {name: _corpus_settings(recipe, section) for name, section in recipe.extra.items()},
+        outputs=lambda recipe: [recipe.run_path / "extra"],
+        run=_build_extra,
+        wanted=lambda recipe: bool(recipe.extra),
+    ),
+    Stage(
         name="corpus",
         doing="reading, selecting, cleaning, deduplicating",
         needs=("minimed",),
@@ -265,7 +286,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         name="tokens",
         doing="encoding",
-        needs=("minimed", "corpus", "general"),
+        needs=("minimed", "corpus", "general", "extra"),
         settings=lambda recipe: [
             recipe.tokens.settings(),
             fingerprint(recipe, [recipe.tokenizer.path]),
@@ -315,7 +336,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         name="report",
         doing="computing the statistics and writing the page",
-        needs=("corpus", "general", "tokens", "base", "pretrain", "evaluate"),
+        needs=("corpus", "general", "extra", "tokens", "base", "pretrain", "evaluate"),
         settings=lambda recipe: [],
         outputs=lambda recipe: [recipe.run_path / "results.json", recipe.run_path / "report.html"],
         run=_report,

@@ -16,6 +16,8 @@ from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, wit
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
 from pmc_llama.recipe.training import BaseSection, PretrainSection
 
+RESERVED = ("corpus", "general", "earlier", "all")
+"""Names of texts that are not for further corpora; `earlier` and `all` are an update's and a mixture's own."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -46,6 +48,8 @@ class Recipe(Section):
     """The papers to adapt to."""
     general: CorpusSection | None = None
     """Text outside the domain: a base from scratch is trained on it, and its held-out part shows forgetting."""
+    extra: dict[str, CorpusSection] = {}
+    """Further corpora by name, as `books`, for `pretrain.mixture` to mix in."""
     tokenizer: TokenizerSection
     tokens: TokensSection = TokensSection()
     base: BaseSection
@@ -65,7 +69,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Recipe":
-        for name in [self.name, *self.tasks, *self.regimes]:
+        for name in [self.name, *self.tasks, *self.regimes, *self.extra]:
             if not NAME.fullmatch(name):
                 raise ValueError(f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only")
         for regime, section in self.regimes.items():
@@ -78,10 +82,13 @@ class Recipe(Section):
                     raise ValueError(f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given")
         if self.base.train is not None and self.general is None:
             raise ValueError("base.train needs the `general` corpus to train on")
-        corpora = ["corpus", "general"] if self.general is not None else ["corpus"]
+        for name in self.extra:
+            if name in RESERVED:
+                raise ValueError(f"extra names {name!r}, which is another text's name: {', '.join(RESERVED)} are taken")
         for source in self.pretrain.mixture.ratios if self.pretrain.mixture else ():
-            if source not in corpora:
-                raise ValueError(f"pretrain.mixture names {source!r}; the corpora of this recipe: {', '.join(corpora)}")
+            if source not in self.corpora:
+                known = ", ".join(self.corpora)
+                raise ValueError(f"pretrain.mixture names {source!r}; the corpora of this recipe: {known}")
         if self.data.root is None and self.minimed is None:
             raise ValueError("data.root is not given, and there is no `minimed` section that would write data")
         return self
@@ -90,6 +97,12 @@ class Recipe(Section):
     def run_path(self) -> Path:
         """The run directory."""
         return Path(self.run_dir)
+
+    @property
+    def corpora(self) -> dict[str, CorpusSection]:
+        """All corpora, by the names that mixtures and token stores have."""
+        general = {} if self.general is None else {"general": self.general}
+        return {"corpus": self.corpus, **general, **self.extra}
 
     @property
     def data_root(self) -> Path:

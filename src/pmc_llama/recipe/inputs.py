@@ -36,6 +36,11 @@ def corpus_patterns(section: CorpusSection) -> list[str]:
     return [pattern for source in section.sources for pattern in (*source.paths, *source.papers)]
 
 
+def corpus_path(recipe: Recipe, name: str) -> Path:
+    """Where a corpus of the recipe is built."""
+    return recipe.run_path / "extra" / name if name in recipe.extra else recipe.run_path / name
+
+
 def test_settings(recipe: Recipe, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
     """What decides the test questions of each task and, without `exclude`, how they are asked."""
     return {

@@ -75,7 +75,7 @@ class PretrainSection(TrainSection):
 
     order: OrderSection = OrderSection()
     mixture: MixtureSection | None = None
-    """Mix `corpus` and `general` in every global batch (None: this run's own corpus alone)."""
+    """Mix `corpus`, `general` and `extra` ones in every global batch (None: this run's own corpus alone)."""
 
 
 class BaseSection(Section):
