@@ -5,7 +5,9 @@
     torchrun --standalone --nproc-per-node=8 benchmarks/train_gpu.py
 
 This file starts from a copy of the repository: nothing is installed and nothing is downloaded. Where torch >= 2.11,
-transformers >= 5.17, accelerate, peft and pyyaml are, two small wheels may be missing: pydantic and msgspec.
+transformers >= 5.17, accelerate, peft, psutil and pyyaml are, two small packages may be missing. For a machine without
+network, fetch them elsewhere (`pip download -d wheels --python-version 3.12 --only-binary=:all: pydantic msgspec`), and
+install them there (`pip install --no-index --find-links wheels pydantic msgspec`).
 
 - `ours` is the loop of `pmc-llama pretrain` (`train_step`: fp32 master weights, FSDP2, variable-length flash attention,
   loss in chunks, fused AdamW) with `compile: true`; `ours-eager` is the same without.

@@ -95,6 +95,18 @@ def test_what_it_cannot_do_it_refuses() -> None:
     attend(torch.nn.Identity(), q, q, q, None, documents=documents, scaling=1.0, sliding_window=6)
 
 
+@pytest.mark.parametrize("shared", [1, 2])
+def test_torch_knows_the_call_that_gpus_get(shared: int) -> None:
+    """Shapes only: the operators of GPUs are called on the meta device, backward included."""
+    q = torch.empty(2, 4, 40, 64, dtype=torch.bfloat16, device="meta", requires_grad=True)
+    k, v = (torch.empty_like(q[:, ::shared]).requires_grad_() for _ in range(2))
+    documents = Documents(40, cu_seqlens=torch.empty(64, dtype=torch.int32, device="meta"), row_length=40)
+    out, _ = attend(torch.nn.Identity(), q, k, v, None, documents=documents, scaling=0.125)
+    assert out.shape == (2, 40, 4, 64) and out.dtype == torch.bfloat16
+    gradients = torch.autograd.grad(out, (q, k, v), torch.empty_like(out))
+    assert [gradient.shape for gradient in gradients] == [q.shape, k.shape, v.shape]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="variable-length attention needs a CUDA GPU")
 def test_cuda_attends_like_the_cpu() -> None:
     rows = [[5, 11, 1, 23], [40]]

@@ -160,6 +160,15 @@ def test_micro_batches_do_not_change_the_result(tmp_path: Path) -> None:
     np.testing.assert_allclose(curves[2], curves[0], rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", ["none", "selective"])
+def test_a_compiled_run_has_the_same_losses(tmp_path: Path, recompute: str) -> None:
+    for compiled in (False, True):
+        run(tmp_path / str(compiled), Source(steps=6), compile=compiled, activation_checkpointing=recompute)
+    curves = [[line["loss"] for line in steps_of(tmp_path / str(compiled))] for compiled in (False, True)]
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
+
+
 def test_heldout_loss_is_what_plain_transformers_says_and_training_lowers_the_training_loss(tmp_path: Path) -> None:
     heldout = Source(steps=2, seed=9, masked=0.0)
     summary = run(tmp_path, Source(steps=40, masked=0.0), heldout={"other": heldout}, eval_every=20)

@@ -85,12 +85,11 @@ def build_model(
 
 def _on_meta(config: PretrainedConfig, dtype: torch.dtype, lora: LoraSection | None) -> nn.Module:
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attention.NAME
-        )
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
         config.architectures = [type(model).__name__]  # sharding changes the class's name
         _refuse_other_heads(model)
-        return add_adapters(model, lora) if lora is not None else model
+        whole: nn.Module = model if lora is None else add_adapters(model, lora)
+        return whole
 
 
 def local_folder(path: str | Path) -> Path:

@@ -224,7 +224,11 @@ def forward_backward(net: Any, batch: list[MicroBatch], totals: Totals, world: W
     total = torch.zeros((), device=world.device)
     for number in range(totals.micro_batches):
         part = batch[number] if number < len(batch) else empty_micro_batch(world.device)
-        net.set_requires_all_reduce(number == totals.micro_batches - 1)  # between replicas, once
+        last = number == totals.micro_batches - 1
+        net.set_requires_all_reduce(last)  # between replicas, once
+        if world.size == 1:  # nothing is shared: weights are gathered and gradients reduced once, too
+            net.set_requires_gradient_sync(last)
+            net.set_reshard_after_backward(last)
         loss = net.loss_sum(part)
         (loss * (world.size / totals.loss_tokens)).backward()
         total += loss.detach()
