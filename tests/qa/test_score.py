@@ -128,6 +128,24 @@ def test_bf16_weights_keep_an_fp32_softmax(
     assert largest_difference(scored, score(model, tokenizer, questions, max_length=400)) < 0.5
 
 
+def test_scoring_leaves_the_model_as_it_was(model: Any, tokenizer: Any, questions: list[Question]) -> None:
+    ids = torch.tensor([tokenizer("Question: which drug treats the heart?")["input_ids"]])
+    with torch.no_grad():
+        before = model(ids).logits
+        score(model, tokenizer, questions, max_length=400)
+        assert torch.equal(model(ids).logits, before)
+
+
+def test_architectures_with_other_names(tokenizer: Any, questions: list[Question]) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=4, n_positions=400, initializer_range=0.3)
+    other = GPT2LMHeadModel(config).eval()
+    for one, question in zip(score(other, tokenizer, questions), questions, strict=True):
+        assert one.option_logprobs == pytest.approx(plain_logprobs(other, tokenizer, question, 400), abs=2e-5)
+
+
 def test_adapter_is_merged(model: Any, tokenizer: Any, questions: list[Question], tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
