@@ -9,9 +9,11 @@ second of CPU time on one core, so that neighbours on the machine weigh less. Ea
 - `encode`: 100 papers (abstracts, headings, paragraphs) after 500 others, as a worker meets them in the middle of a
   corpus; the memo has seen the 500 and not the 100. Which papers are the 100 changes with the run.
 - `encode, empty memo`: all 600 from the start. `encode, whole records`: as `encode`, with bibliographies and tables.
-- `two processes`: wall time of the whole stage with one worker and with two.
-- `load`: tokens a second in rows of 2,048, `packed`, from the memory-mapped store on one core; the peer is the training
-  step of the demo, from its metrics (`--metrics`).
+- `two processes`: wall time of the whole stage with one worker and with two, on 6,000 papers; beside it a loop that
+  counts, which is what two processes gain on this machine at best.
+- `load`: tokens a second of batches read from the memory-mapped store, on one core; the peer is the training step of
+  the demo on the same core: recipes/minimed.yaml runs until its base model has made some steps, and these are its
+  batches.
 
 Written: benchmarks/results/tokens.json.
 """
@@ -36,7 +38,9 @@ import pyarrow.parquet as pq
 
 from pmc_llama.environment import describe_environment
 from pmc_llama.files import write_json
-from pmc_llama.recipe.tokens import OrderSection, TokensSection
+from pmc_llama.pipeline import run_recipe
+from pmc_llama.recipe import load_recipe
+from pmc_llama.recipe.tokens import TokensSection
 from pmc_llama.tokens.encode import encode_corpus, hf_tokenizer, load_encoder
 from pmc_llama.tokens.order import batches
 from pmc_llama.tokens.store import TokenStore
@@ -128,43 +132,73 @@ def compare(name: str, texts: list[str], unseen: int, tools: list[str], runs: in
     return [_row(name, "tokens/s a core", ours, peer_rates, peer) for peer, peer_rates in rates.items()]
 
 
-def scale(texts: list[str], metrics: Path, runs: int) -> list[dict[str, Any]]:
-    """The whole stage, Parquet to store, with one worker and with two, on 2,400 papers; then loading from it."""
+def scale(texts: list[str], runs: int) -> list[dict[str, Any]]:
+    """The whole stage, Parquet to store, with one worker and with two, on 6,000 papers."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
-        corpus, four = Path(name) / "corpus", texts * 4
+        corpus, ten = Path(name) / "corpus", texts * 10
         (corpus / "parts").mkdir(parents=True)
         for part in range(16):
-            ids = [f"s2:{number}" for number in range(part, len(four), 16)]
-            table = pa.table({"paper_id": ids, "text": four[part::16]})
+            ids = [f"s2:{number}" for number in range(part, len(ten), 16)]
+            table = pa.table({"paper_id": ids, "text": ten[part::16]})
             pq.write_table(table, corpus / "parts" / f"part-{part:05d}.parquet", compression="zstd")
         for run in range(runs):
             for workers, found in seconds.items():
                 out, started = Path(name) / f"store-{run}-{workers}", time.perf_counter()
                 tokens = encode_corpus(TokensSection(), corpus, MODEL, out, workers=workers)["tokens"]
                 found.append(tokens / (time.perf_counter() - started))
-        load = _context().Pool(1).apply(time_loading, (out,))
-    rows = [_row("two processes", "tokens/s", seconds[2], seconds[1], "one process")]
-    if metrics.exists():
-        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-        steps = [line["tokens_per_second"] for line in lines if "tokens_per_second" in line]
-        rows.append(_row("load", "tokens/s a core", load, steps, "training step of the demo"))
-    else:
-        print(f"load: {statistics.median(load):,.0f} tokens/s; not compared, for there is no {metrics}")
-    return rows
+    return [_row("two processes", "tokens/s", seconds[2], seconds[1], "one process")]
 
 
-def time_loading(folder: Path) -> list[float]:
-    """Tokens a second of CPU time over batches of 16 rows, three passes."""
+def scale_limit(runs: int) -> list[dict[str, Any]]:
+    """The same of a loop that counts: no more can be had of two processes here."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(runs):
+        for processes, found in rates.items():
+            with _context().Pool(processes) as pool:
+                pool.map(count_up, [1] * processes)  # started
+                started = time.perf_counter()
+                pool.map(count_up, [2 * 10**7] * processes, chunksize=1)
+                found.append(processes * 2 * 10**7 / (time.perf_counter() - started))
+    return [_row("two processes, counting", "loops/s", rates[2], rates[1], "one process")]
+
+
+def count_up(times: int) -> None:
+    for _ in range(times):
+        pass
+
+
+def load() -> list[dict[str, Any]]:
+    """The demo's training step beside its loader: both on one core, in this order, in processes of their own."""
+    with tempfile.TemporaryDirectory() as name:
+        steps = _context().Pool(1).apply(time_training, (name,))
+        rates = _context().Pool(1).apply(time_loading, (name,))
+    return [_row("load", "tokens/s a core", rates, steps, "training step of the demo")]
+
+
+def time_training(run_dir: str) -> list[float]:
+    """Tokens a second of the demo's steps, in groups of ten; the first ten warm up."""
     _one_core()
-    shape = {"seq_len": 2048, "global_batch": 16, "epochs": 1, "seed": 0, "bos_id": 1, "eos_id": 2}
-    run = batches(TokenStore.open(folder), OrderSection(), split="train", **shape)
-    rates, steps = [], min(run.steps - 1, 200)
+    settings = [f"run_dir={run_dir}", "workers=1", "base.train.max_steps=60", "base.train.log_every=10"]
+    run_recipe(ROOT / "recipes" / "minimed.yaml", settings, until="base")
+    lines = map(json.loads, (Path(run_dir) / "train" / "base" / "metrics.jsonl").read_text().splitlines())
+    return [line["tokens_per_second"] for line in lines if "tokens_per_second" in line and line["step"] % 10 == 0][1:]
+
+
+def time_loading(run_dir: str) -> list[float]:
+    """Tokens a second over the first 2,000 batches of the same run, three times."""
+    _one_core()
+    options = load_recipe(ROOT / "recipes" / "minimed.yaml").base.train
+    assert options is not None
+    shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "epochs": options.epochs}
+    store = TokenStore.open(Path(run_dir) / "tokens" / "general")
+    run = batches(store, options.order, split="train", seed=0, bos_id=1, eos_id=2, **shape)
+    rates = []
     for _ in range(3):
-        started = time.process_time()
-        for step in range(steps):
-            run.rows(step)
-        rates.append(steps * 16 * 2048 / (time.process_time() - started))
+        started, tokens = time.perf_counter(), 0
+        for step in range(min(run.steps, 2000)):
+            tokens += run.rows(step).ids.size
+        rates.append(tokens / (time.perf_counter() - started))
     return rates
 
 
@@ -250,8 +284,7 @@ def _one_core() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="run", choices=["setup", "run"])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--metrics", type=Path, default=ROOT / "runs/minimed/train/pretrain/metrics.jsonl")
+    parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     if options.what == "setup":
         setup()
@@ -261,8 +294,10 @@ def main() -> None:
     print(f"identity with sentencepiece: {identity}", flush=True)
     rows = compare("encode", clean, UNSEEN, ["sentencepiece", "tokenizers", "datatrove"], options.runs)
     rows += compare("encode, empty memo", clean, PAPERS, ["sentencepiece", "tokenizers"], 1)
-    rows += compare("encode, whole records", whole, UNSEEN, ["sentencepiece", "tokenizers"], options.runs)
-    rows += scale(whole, options.metrics, options.runs)
+    rows += compare("encode, whole records", whole, UNSEEN, ["sentencepiece", "tokenizers"], 3)
+    rows += scale(whole, 3)
+    rows += scale_limit(3)
+    rows += load()
     for row in rows:
         print(f"{row['name']:24} {row['ours']:14,.0f} {row['peer']:14,.0f} {row['peer_name']:26} {row['ratio']:6.2f} x")
     environment = describe_environment()

@@ -46,13 +46,18 @@ def test_the_encoder_equals_sentencepiece_on_adversarial_strings(model: str, req
 
 
 def test_the_encoder_equals_sentencepiece_on_real_texts(shared_data: Path, mistral_model: Path) -> None:
+    """Papers, questions, headings of an encyclopedia; `benchmarks/tokens.py` compares every byte of the folder."""
     encoder, plain = load_encoder(mistral_model), sentencepiece.SentencePieceProcessor(model_file=str(mistral_model))
-    texts = [(shared_data / "general" / "wikitext-2" / "test.txt").read_text()]
-    for path in sorted((shared_data / "s2orc_v1").glob("s2orc_*.jsonl.gz")):
-        texts += [json.loads(line)["content"]["text"] for line in gzip.decompress(path.read_bytes()).splitlines()[::15]]
-    for path in sorted((shared_data / "qa").rglob("*.json*")):
-        texts.append(path.read_text()[:200_000])
-    assert len(texts) > 40
+    papers = [
+        json.loads(line)["content"]["text"]
+        for path in sorted((shared_data / "s2orc_v1").glob("s2orc_*.jsonl.gz"))
+        for line in gzip.decompress(path.read_bytes()).splitlines()
+    ]
+    ids = encoder.encode_batch(papers)
+    assert sum(map(len, ids)) == 8_372_414, "the count of the folder's own description"
+    assert [i for i in range(0, len(papers), 10) if ids[i].tolist() != plain.encode(papers[i])] == []
+    files = [*(shared_data / "qa").rglob("*.json*"), *(shared_data / "s2orc_legacy" / "parses").glob("*.json")]
+    texts = [path.read_text()[:300_000] for path in [*files, shared_data / "general" / "wikitext-2" / "test.txt"]]
     assert [text[:40] for text in texts if encoder.encode(text).tolist() != plain.encode(text)] == []
 
 
