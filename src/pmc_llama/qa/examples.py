@@ -127,10 +127,11 @@ def example(encoded: Encoded, eos_id: int, *, seq_len: int, loss_on: LossOn) -> 
 
 
 def _packed(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:
-    """Rows of examples of at most `seq_len` tokens together: first-fit, longest first."""
+    """Rows of examples of at most `seq_len` tokens together: as few as first-fit needs, and nearly of one length."""
+    longest_first = sorted(examples, key=lambda one: -len(one.ids))  # stable: ties stay in the batch's order
     rows: list[list[Example]] = []
     room: list[int] = []
-    for example in sorted(examples, key=lambda one: -len(one.ids)):  # stable: ties stay in the batch's order
+    for example in longest_first:
         size = len(example.ids)
         fitting = next((i for i, free in enumerate(room) if free >= size), None)
         if fitting is None:
@@ -139,7 +140,21 @@ def _packed(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:
         else:
             rows[fitting].append(example)
             room[fitting] -= size
-    return rows
+    return _levelled(longest_first, len(rows), seq_len) or rows
+
+
+def _levelled(longest_first: Sequence[Example], count: int, seq_len: int) -> list[list[Example]] | None:
+    """`count` rows, each example in the one that is shortest so far; None where one gets longer than `seq_len`.
+
+    All rows are padded to the longest, and the last row of first-fit is mostly empty.
+    """
+    rows: list[list[Example]] = [[] for _ in range(count)]
+    lengths = [0] * count
+    for example in longest_first:
+        shortest = lengths.index(min(lengths))
+        rows[shortest].append(example)
+        lengths[shortest] += len(example.ids)
+    return rows if max(lengths, default=0) <= seq_len else None
 
 
 def _padded(rows: list[list[Example]]) -> Rows:
