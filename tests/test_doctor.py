@@ -1,8 +1,13 @@
+import os
 import shlex
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +15,9 @@ import torch
 from pmc_llama import doctor
 from pmc_llama.doctor import GIB, diagnose
 from pmc_llama.recipe import load_recipe
+from pmc_llama.recipe.shipped import shipped_names
+
+ROOT = Path(__file__).parents[1]
 
 
 class Device:
@@ -39,20 +47,42 @@ def test_a_cpu_machine_gets_one_command_that_exists(gpus: Callable[[list[int]], 
     program, verb, recipe = shlex.split(diagnosis.command)
     assert shutil.which(program) and verb == "run"
     assert load_recipe(Path(recipe)).minimed is not None
+    assert set(doctor.PARAMETERS) <= set(shipped_names())
     assert str(diagnosis).endswith(diagnosis.command)
 
 
-def test_the_command_works_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert Path(shlex.split(diagnose().command)[2]).is_file()
+def test_the_command_works_from_any_folder_with_the_package_alone(tmp_path: Path) -> None:
+    """The package is installed from a wheel, so that nothing of the repository but what it holds can be found."""
+    build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
+    leave_out = shutil.ignore_patterns("*.egg-info", "__pycache__")
+    for name in ("src", "recipes"):
+        shutil.copytree(ROOT / name, tmp_path / "repository" / name, symlinks=True, ignore=leave_out)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, tmp_path / "repository" / name)
+    (wheels := tmp_path / "wheels").mkdir()
+    python([build, str(wheels)], cwd=tmp_path / "repository")
+    with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    shutil.rmtree(tmp_path / "repository")
+    (empty := tmp_path / "empty").mkdir()
+    call = "import sys; sys.argv = ['pmc-llama', *sys.argv[1:]]; from pmc_llama.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    printed = python([call, "doctor"], cwd=empty, env=environment)
+    program, *command = shlex.split(printed.splitlines()[-1])
+    assert program.endswith("pmc-llama") and command == ["run", "minimed"]
+    python([call, *command, "--until", "minimed"], cwd=empty, env=environment)
+    assert (empty / "runs/minimed/data/world.json").is_file()
+
+
+def python(arguments: list[str], **options: Any) -> str:
+    done = subprocess.run([sys.executable, "-c", *arguments], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_gpus_decide_which_recipe_fits(
     gpus: Callable[[list[int]], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in doctor.PARAMETERS:
-        (tmp_path / f"{name}.yaml").write_text("")
-    monkeypatch.setattr(doctor, "_recipes", lambda: tmp_path)
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
     for sizes, said in (([80] * 8, "pmc-llama-13b"), ([80, 80], "pmc-llama-7b"), ([24], "too small for full training")):
         gpus(sizes)
@@ -71,4 +101,5 @@ def test_what_is_missing_is_named(
     found = {finding.name: finding.sentence for finding in diagnosis.findings}
     assert not diagnosis.healthy and "Mend what is marked BAD" in diagnosis.advice
     assert "no-such-package is missing; torch is" in found["packages"]
+    assert "`pip install no-such-package 'torch>=99'` mends it" in found["packages"]
     assert "too little" in found["disk"] and "cannot train together" in found["NCCL"]

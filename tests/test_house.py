@@ -11,10 +11,10 @@ import pmc_llama
 
 ROOT = Path(pmc_llama.__file__).parent
 FLOORS = [
-    {"recipe", "stamps", "files", "errors", "progress", "environment"},
+    {"recipe", "recipes", "stamps", "files", "errors", "progress", "environment"},
     {"train", "model", "qa"},
     {"corpus", "tokens", "minimed", "experiment", "report", "release", "serve"},
-    {"stages", "pipeline", "plan", "doctor"},
+    {"stages", "pretraining", "pipeline", "plan", "doctor"},
     {"cli"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -26,6 +26,7 @@ BETWEEN_NEIGHBOURS = {
     ("qa", "model"),
     ("experiment", "tokens"),  # the tokenizer
     ("pipeline", "stages"),
+    ("stages", "pretraining"),
 }
 
 

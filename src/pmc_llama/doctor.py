@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from pmc_llama.recipe.shipped import shipped_names
+
 GIB = 2**30
 STATE_BYTES = 16
 """Bytes a parameter in full training: fp32 weight and gradient, and AdamW's two moments."""
@@ -74,11 +76,14 @@ def _packages() -> Finding:
     wrong = sorted(_wrong_packages())
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "peft"))
     if wrong:
-        return Finding("packages", "bad", f"not as needed: {'; '.join(wrong)}. `pip install -e .` mends it")
+        sentences, needed = zip(*wrong, strict=True)
+        mend = shlex.join(["pip", "install", *needed])
+        return Finding("packages", "bad", f"not as needed: {'; '.join(sentences)}. `{mend}` mends it")
     return Finding("packages", "good", f"{versions}; all others are there in versions that fit")
 
 
-def _wrong_packages() -> Iterator[str]:
+def _wrong_packages() -> Iterator[tuple[str, str]]:
+    """(what is wrong, what is needed) of each package that is missing or of another version."""
     from packaging.requirements import Requirement
 
     for line in metadata.requires("pmc-llama") or []:
@@ -88,10 +93,10 @@ def _wrong_packages() -> Iterator[str]:
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            yield f"{requirement.name} is missing"
+            yield f"{requirement.name} is missing", line
         else:
             if not requirement.specifier.contains(version, prereleases=True):
-                yield f"{requirement.name} is {version}, needed is {requirement.specifier}"
+                yield f"{requirement.name} is {version}, needed is {requirement.specifier}", line
 
 
 def _processor() -> Finding:
@@ -171,15 +176,14 @@ def _gpu_memory_bytes() -> list[int]:
 
 def _advise(gpus: list[int], healthy: bool) -> tuple[str, str]:
     """What fits, in a sentence, and the command that shows that everything works here."""
-    recipes = _recipes()
-    command = shlex.join([_program(), "run", str(recipes / "minimed.yaml")])
+    command = shlex.join([_program(), "run", "minimed"])
     if not healthy:
         return "Mend what is marked BAD first. Then try the miniature:", command
     start = "Start with the miniature: the whole recipe on a synthetic world, in minutes, on this machine:"
     room = sum(gpus) * (1 - WORKING_SHARE)
     for name, parameters in PARAMETERS.items():
         state_bytes = parameters * STATE_BYTES
-        if (recipes / f"{name}.yaml").is_file() and state_bytes <= room:
+        if name in shipped_names() and state_bytes <= room:
             return (
                 f"Full training of {name} fits the GPUs (its state takes {state_bytes / GIB:,.0f} GiB). {start}",
                 command,
@@ -195,10 +199,3 @@ def _program() -> str:
     if shutil.which("pmc-llama") is not None:
         return "pmc-llama"
     return str(Path(sys.executable).with_name("pmc-llama"))
-
-
-def _recipes() -> Path:
-    """The folder of recipes: here, or in this package's checkout."""
-    checkout = Path(__file__).resolve().parents[2] / "recipes"
-    here = Path("recipes")
-    return here if (here / "minimed.yaml").is_file() or not checkout.is_dir() else checkout

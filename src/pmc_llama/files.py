@@ -1,7 +1,9 @@
 """Files that are whole or absent: atomic writes, hashes and JSON, used by every room."""
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,3 +68,22 @@ def sha256_file(path: Path) -> str:
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON value, independent of the order of its keys."""
     return sha256_bytes(msgspec.json.encode(value, order="deterministic"))
+
+
+def link_tree(source: Path, out: Path) -> None:
+    """Give `out` the files of `source`, as hard links, or as copies on another file system; what is there stays.
+
+    For files that are replaced and never changed, as all that `atomic_path` writes.
+    """
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        target = out / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            continue
+        try:
+            target.hardlink_to(file)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            with atomic_path(target) as partial:
+                shutil.copyfile(file, partial)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmc_llama.files import write_json
+from pmc_llama.errors import InputError
+from pmc_llama.files import link_tree, read_json
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.inputs import (
@@ -20,8 +21,6 @@ from pmc_llama.recipe.inputs import (
     tokenizer_path,
 )
 from pmc_llama.recipe.qa import SCORED_BY
-from pmc_llama.recipe.tokens import OrderSection
-from pmc_llama.recipe.training import PretrainSection
 from pmc_llama.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -71,6 +70,15 @@ def _write_world(recipe: Recipe, stamps: Stamps) -> str:
     return f"papers and questions about {drugs} invented drugs written to {recipe.run_path / 'data'}"
 
 
+def _previous(recipe: Recipe, stage: str) -> list[Any]:
+    """Of an update, what a stage is made from besides its own input: that stage of the revision before; the replay."""
+    if recipe.update is None:
+        return []
+    record = recipe.update.run_path / "stamps" / f"{stage}.json"
+    made = read_json(record)["token"] if record.is_file() else None
+    return [made, *([recipe.update.replay] if stage == "pretrain" else [])]
+
+
 def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
     if section is None:
         return None
@@ -86,14 +94,29 @@ def _build_corpus(recipe: Recipe, section: CorpusSection | None, name: str) -> s
 
     assert section is not None
     out, workers = corpus_path(recipe, name), worker_count(recipe)
-    totals = build_corpus(section, recipe.data_root, out, workers=workers, probes=_probes(recipe))
+    append_to = None if recipe.update is None else recipe.update.run_path / name
+    totals = build_corpus(section, recipe.data_root, out, workers=workers, probes=_probes(recipe), append_to=append_to)
+    totals = totals.get("appended", totals)
     reasons = sorted(totals["dropped"].items(), key=lambda item: (-item[1], item[0]))
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
     return f"{totals['in']:,} documents in, {totals['kept']:,} kept; dropped: {dropped or 'none'}"
 
 
+def _build_general(recipe: Recipe, stamps: Stamps) -> str:
+    if recipe.update is None:
+        return _build_corpus(recipe, recipe.general, "general")
+    earlier = recipe.update.run_path / "general"
+    if not (earlier / "corpus.json").is_file():
+        raise InputError(f"update.previous: {recipe.update.previous} has no general corpus: run its recipe first")
+    link_tree(earlier, recipe.run_path / "general")
+    return f"taken over from {recipe.update.previous}"
+
+
 def _build_extra(recipe: Recipe, stamps: Stamps) -> str:
-    return "; ".join(f"{name}: {_build_corpus(recipe, section, name)}" for name, section in recipe.extra.items())
+    if recipe.update is None:
+        return "; ".join(f"{name}: {_build_corpus(recipe, section, name)}" for name, section in recipe.extra.items())
+    link_tree(recipe.update.run_path / "extra", recipe.run_path / "extra")
+    return f"taken over from {recipe.update.previous}"
 
 
 def _probes(recipe: Recipe) -> "list[Probe]":
@@ -115,84 +138,29 @@ def _probes(recipe: Recipe) -> "list[Probe]":
 
 
 def _encode(recipe: Recipe, stamps: Stamps) -> str:
-    from pmc_llama.tokens.encode import encode_corpus
+    from pmc_llama.tokens.encode import append_corpus, encode_corpus
 
     parts = []
     for name in recipe.corpora:
         source, out = corpus_path(recipe, name), recipe.run_path / "tokens" / name
-        totals = encode_corpus(recipe.tokens, source, tokenizer_path(recipe), out, workers=worker_count(recipe))
+        if recipe.update is not None:
+            link_tree(recipe.update.run_path / "tokens" / name, out)
+        encode = encode_corpus if recipe.update is None else append_corpus
+        totals = encode(recipe.tokens, source, tokenizer_path(recipe), out, workers=worker_count(recipe))
         parts.append(f"{name} {totals['tokens']:,} tokens in {totals['documents']:,} documents")
     return "; ".join(parts)
 
 
 def _train_base(recipe: Recipe, stamps: Stamps) -> str:
-    from pmc_llama.model.load import ModelOrigin
+    from pmc_llama.pretraining import train_base
 
-    if recipe.base.train is None:
-        return f"{base_model_path(recipe)} is taken as it is"
-    origin = ModelOrigin(config=recipe.base.config)
-    return _train_on_text(recipe, origin, recipe.base.train, "general", "base", scratch_model_path(recipe))
+    return f"{base_model_path(recipe)} is taken as it is" if recipe.base.train is None else train_base(recipe)
 
 
 def _pretrain(recipe: Recipe, stamps: Stamps) -> str:
-    from pmc_llama.model.load import ModelOrigin
+    from pmc_llama.pretraining import continue_pretraining
 
-    origin = ModelOrigin(path=base_model_path(recipe))
-    return _train_on_text(recipe, origin, recipe.pretrain, "corpus", "pretrain", adapted_model_path(recipe))
-
-
-def _train_on_text(
-    recipe: Recipe, origin: Any, options: PretrainSection, corpus: str, label: str, export_to: Path
-) -> str:
-    """Train on one token store; held-out loss is measured on every store there is, so that forgetting shows."""
-    from pmc_llama.tokens.encode import hf_tokenizer, open_store
-    from pmc_llama.tokens.mixture import Mixture, mixture
-    from pmc_llama.tokens.order import batches
-    from pmc_llama.train.loop import train
-
-    folder, tokenizer = recipe.run_path / "tokens", hf_tokenizer(tokenizer_path(recipe))
-    stores = {
-        name: open_store(folder / name, tokenizer_path(recipe), corpus_path(recipe, name)) for name in recipe.corpora
-    }
-    shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
-    shape |= {"bos_id": tokenizer.bos_token_id, "eos_id": tokenizer.eos_token_id}
-    mixed = options.mixture
-    sources = {
-        name: batches(
-            stores[name],
-            mixed.orders.get(name, options.order) if mixed else options.order,
-            split="train",
-            epochs=options.epochs,
-            **shape,
-        )
-        for name in (mixed.ratios if mixed else [corpus])
-    }
-    source = (
-        mixture(sources, mixed.ratios, epochs_of=mixed.epochs_of, global_batch=options.global_batch)
-        if mixed
-        else sources[corpus]
-    )
-    if isinstance(source, Mixture) and int(os.environ.get("RANK", "0")) == 0:
-        curves = source.coverage_curves(min(source.steps, options.max_steps or source.steps))
-        write_json(recipe.run_path / "train" / label / "coverage.json", curves)
-    summary = train(
-        model=origin,
-        batches=source,
-        options=options,
-        out=recipe.run_path / "train" / label,
-        export_to=export_to,
-        tokenizer=tokenizer,
-        seed=recipe.seed,
-        heldout={
-            name: batches(store, OrderSection(), split="heldout", epochs=1, **shape)
-            for name, store in stores.items()
-            if len(store.documents("heldout"))
-        },
-        label=label,
-    )
-    heldout = ", ".join(f"{name} {measured['perplexity']:.2f}" for name, measured in summary.heldout.items())
-    seen = f"{summary.steps:,} steps, last loss {summary.loss:.3f}, {summary.tokens_per_second:,.0f} tokens/s"
-    return f"{seen}; held-out perplexity: {heldout or 'not measured'}"
+    return continue_pretraining(recipe)
 
 
 def _tune(recipe: Recipe, stamps: Stamps) -> str:
@@ -259,9 +227,9 @@ STAGES: tuple[Stage, ...] = (
         name="general",
         doing="building the general corpus",
         needs=("minimed",),
-        settings=lambda recipe: _corpus_settings(recipe, recipe.general),
+        settings=lambda recipe: _previous(recipe, "general") or _corpus_settings(recipe, recipe.general),
         outputs=lambda recipe: [recipe.run_path / "general"],
-        run=lambda recipe, stamps: _build_corpus(recipe, recipe.general, "general"),
+        run=_build_general,
         wanted=lambda recipe: recipe.general is not None,
         version=2,
     ),
@@ -269,7 +237,10 @@ STAGES: tuple[Stage, ...] = (
         name="extra",
         doing="building the further corpora",
         needs=("minimed",),
-        settings=lambda recipe: {name: _corpus_settings(recipe, section) for name, section in recipe.extra.items()},
+        settings=lambda recipe: (
+            _previous(recipe, "extra")
+            or {name: _corpus_settings(recipe, section) for name, section in recipe.extra.items()}
+        ),
         outputs=lambda recipe: [recipe.run_path / "extra"],
         run=_build_extra,
         wanted=lambda recipe: bool(recipe.extra),
@@ -278,7 +249,10 @@ STAGES: tuple[Stage, ...] = (
         name="corpus",
         doing="reading, selecting, cleaning, deduplicating",
         needs=("minimed",),
-        settings=lambda recipe: _corpus_settings(recipe, recipe.corpus),
+        settings=lambda recipe: (
+            _corpus_settings(recipe, recipe.corpus)
+            | ({} if recipe.update is None else {"previous": _previous(recipe, "corpus")})
+        ),
         outputs=lambda recipe: [recipe.run_path / "corpus"],
         run=lambda recipe, stamps: _build_corpus(recipe, recipe.corpus, "corpus"),
         version=2,
@@ -290,6 +264,7 @@ STAGES: tuple[Stage, ...] = (
         settings=lambda recipe: [
             recipe.tokens.settings(),
             fingerprint(recipe, [recipe.tokenizer.path]),
+            *_previous(recipe, "tokens"),
         ],
         outputs=lambda recipe: [recipe.run_path / "tokens"],
         run=_encode,
@@ -309,7 +284,7 @@ STAGES: tuple[Stage, ...] = (
         name="pretrain",
         doing="continued pre-training on the papers",
         needs=("base", "tokens"),
-        settings=lambda recipe: [recipe.pretrain.settings(), recipe.seed],
+        settings=lambda recipe: [recipe.pretrain.settings(), recipe.seed, *_previous(recipe, "pretrain")],
         outputs=lambda recipe: [adapted_model_path(recipe), recipe.run_path / "train" / "pretrain"],
         run=_pretrain,
         version=2,

@@ -6,15 +6,14 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json, write_json
+from pmc_llama.files import write_json
 from pmc_llama.pipeline import run_recipe
 from pmc_llama.recipe import load_recipe
+from pmc_llama.release.card import write_model_card
 from pmc_llama.release.export import export_model
-from pmc_llama.release.unseen import keys_of, sample, unseen
+from pmc_llama.release.trained import find_model
 from pmc_llama.release.update import judge, update
 from release.tiny import result_row, save_model, tiny_model, tiny_tokenizer
 
@@ -37,6 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = tiny_tokenizer(root)
     model = tiny_model(tokenizer, steps=1)
     save_model(model, tokenizer, root / "base")
+    (root / "base" / "README.md").write_text("---\nlicense: llama2\n---\n# base\n")
     write_documents(root / "old.jsonl", [document(i) for i in range(1, 21)])
     source = {"name": "papers", "format": "jsonl", "paths": ["old.jsonl"]}
     recipe = {
@@ -77,7 +77,7 @@ class Pipeline:
             write_json(run_dir / "results.json", {"rows": rows, "comparisons": [pair], "summary": [], "baselines": []})
 
 
-def test_only_new_papers_are_taken_and_old_ones_replayed(first: Path, tmp_path: Path) -> None:
+def test_only_new_papers_are_taken(first: Path, tmp_path: Path) -> None:
     known_by_each_key = [
         document(3),
         document(99, id="e1", pmcid="PMC4"),
@@ -86,24 +86,29 @@ def test_only_new_papers_are_taken_and_old_ones_replayed(first: Path, tmp_path: 
     ]
     shards = write_documents(tmp_path / "new.jsonl", [document(i) for i in range(30, 40)] + known_by_each_key)
     done = update(first, [shards], tmp_path / "second", run=Pipeline(), replay=0.2, settings=["pretrain.lr=1e-5"])
-    assert (done.incoming, done.new, done.replayed) == (14, 10, 3)  # 2.5 papers' worth of text
+    assert (done.incoming, done.new, done.known) == (14, 10, 4)
     assert done.better == ("full/medqa/seed-0",) and not done.worse
     corpus = pl.read_parquet(tmp_path / "second/corpus/parts/*.parquet")
-    assert {f"pmc:{i}" for i in range(30, 40)} <= set(corpus["paper_id"])
-    assert corpus.height == 13
+    assert corpus["paper_id"].to_list() == [f"pmc:{i}" for i in [*range(1, 21), *range(30, 40)]]
     recipe = load_recipe(tmp_path / "second" / "recipe.yaml")
     assert recipe.base.path == str(first / "models/adapted") and recipe.pretrain.lr == 1e-5
+    assert recipe.update is not None and (recipe.update.previous, recipe.update.replay) == (str(first), 0.2)
 
 
 def test_nothing_new_is_said_and_a_third_revision_knows_the_second(first: Path, tmp_path: Path) -> None:
     shards = write_documents(tmp_path / "new.jsonl", [document(30)])
     update(first, [shards], tmp_path / "second", run=Pipeline(), replay=0)
     shutil.copytree(first / "models", tmp_path / "second/models")
-    with pytest.raises(InputError, match="nothing new: all 1 papers"):
+    with pytest.raises(InputError, match="nothing new: of 1 records"):
         update(tmp_path / "second", [shards], tmp_path / "third", run=Pipeline())
     more = write_documents(tmp_path / "more.jsonl", [document(2), document(30), document(31)])
     done = update(tmp_path / "second", [more], tmp_path / "third", run=Pipeline(), replay=0.5)
-    assert (done.new, done.replayed) == (1, 1)
+    assert (done.new, done.known) == (1, 2)
+    shutil.copytree(first / "models", tmp_path / "third/models")
+    write_model_card(find_model(tmp_path / "third", "adapted"), tmp_path / "third")
+    card = " ".join((tmp_path / "third/README.md").read_text().split())
+    assert "Revision 3: trained further on 1 papers" in card and "50 % of the training rows were earlier" in card
+    assert "license: llama2" in card, "of the base that all revisions started from"
 
 
 def test_the_same_call_again_leaves_what_is_there(first: Path, tmp_path: Path) -> None:
@@ -123,8 +128,7 @@ def test_a_worse_revision_is_not_exported_unless_told(first: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"significantly worse than .*first in full/medqa/seed-0"):
         export_model(tmp_path / "second", tmp_path / "out")
     export_model(tmp_path / "second", tmp_path / "out", allow_worse=True)
-    revision = read_json(tmp_path / "second/revision.json")
-    write_json(tmp_path / "second/revision.json", {name: revision[name] for name in ("previous", "new")})
+    (tmp_path / "second/results.json").unlink()
     with pytest.raises(InputError, match="was not compared"):
         export_model(tmp_path / "second", tmp_path / "other")
 
@@ -155,36 +159,3 @@ def test_refusals(first: Path, tmp_path: Path) -> None:
     (first / "models/adapted").rename(first / "models/gone")
     with pytest.raises(InputError, match="no adapted model"):
         update(first, ["x"], tmp_path / "second", run=Pipeline())
-
-
-def frame(rows: list[tuple[int | None, str | None]]) -> pl.DataFrame:
-    columns: dict[str, list[Any]] = {"paper_id": [], "chars": [], "pmcid": [], "corpusid": [], "doi": [], "text": []}
-    for i, (pmcid, doi) in enumerate(rows):
-        for name, value in zip(columns, (f"p{i}", 10, pmcid, None, doi, f"{pmcid}{doi}"), strict=True):
-            columns[name].append(value)
-    return pl.DataFrame(columns, schema=keys_of([]).schema)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    known=st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.sampled_from("abc"))),
-    came=st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.sampled_from("abc"))),
-)
-def test_a_paper_is_new_exactly_if_no_key_is_known(
-    known: list[tuple[int | None, str | None]], came: list[tuple[int | None, str | None]]
-) -> None:
-    new = set(unseen(frame(came), frame(known))["paper_id"])
-    for i, (pmcid, doi) in enumerate(came):
-        met = any(
-            (pmcid is not None and pmcid == a) or (doi is not None and doi == b) or (pmcid, doi) == (a, b)
-            for a, b in known
-        )
-        assert (f"p{i}" in new) == (not met)
-
-
-def test_sample_is_seeded_and_as_large_as_asked() -> None:
-    papers = frame([(i, None) for i in range(100)])
-    chosen = sample(papers, 95, seed=1)
-    assert chosen.height == 10 and chosen.equals(sample(papers.reverse(), 95, seed=1))
-    assert not chosen.equals(sample(papers, 95, seed=2))
-    assert sample(papers, 0, seed=1).is_empty() and sample(papers, 1e9, seed=1).height == 100

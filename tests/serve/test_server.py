@@ -14,7 +14,7 @@ import pytest
 from pmc_llama.errors import InputError
 from pmc_llama.serve import server
 from pmc_llama.serve.engine import Engine, Limits
-from pmc_llama.serve.server import check_address, vllm_command
+from pmc_llama.serve.server import check_address, names_for, vllm_command
 from release.tiny import ANSWER, QUESTION
 
 SAID = ANSWER.strip()
@@ -172,3 +172,8 @@ def test_vllm_is_chosen_with_a_gpu_and_gets_the_token_by_its_environment(monkeyp
     command, environment = vllm_command("models/mine", "127.0.0.1", 8000, "secret")
     assert "secret" not in " ".join(command) and environment == {"VLLM_API_KEY": "secret"}
     assert command[command.index("--model") + 1] == "models/mine"
+
+
+def test_models_beside_each_other_have_different_names() -> None:
+    assert names_for(["runs/a/models/base", "org/mine"]) == {"base": "runs/a/models/base", "mine": "org/mine"}
+    assert list(names_for(["runs/a/models/base", "runs/b/models/base"])) == ["runs/a/models/base", "runs/b/models/base"]

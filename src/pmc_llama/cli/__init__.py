@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="One recipe file from S2ORC shards to a medical LLaMA, and a report that says whether it got better.",
-    epilog="Start with: pmc-llama run recipes/minimed.yaml",
+    epilog="Start with: pmc-llama run minimed",
 )
 
 
@@ -27,7 +27,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@app.command(epilog="Example: pmc-llama run recipes/minimed.yaml --until pretrain --set pretrain.lr=1e-5")
+@app.command(epilog="Example: pmc-llama run minimed --until pretrain --set pretrain.lr=1e-5")
 def run(
     recipe: RecipePath,
     settings: Settings = None,
@@ -41,7 +41,7 @@ def run(
     run_recipe(recipe, settings, until=until, force=force, dry_run=dry_run)
 
 
-@app.command(epilog="Example: pmc-llama report recipes/minimed.yaml --open")
+@app.command(epilog="Example: pmc-llama report minimed --open")
 def report(
     recipe: RecipePath,
     settings: Settings = None,
@@ -71,7 +71,7 @@ def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> 
         run_recipe(recipe, settings, until=stage, force=stage if force else None)
 
     prefix = "corpus " if group is inspection.corpus else ""
-    group.command(name, help=description, epilog=f"Example: pmc-llama {prefix}{name} recipes/minimed.yaml")(verb)
+    group.command(name, help=description, epilog=f"Example: pmc-llama {prefix}{name} minimed")(verb)
 
 
 _stage_verb(inspection.corpus, "build", "corpus", "Build the corpora: read, select, clean, deduplicate the papers.")

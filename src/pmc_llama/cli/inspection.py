@@ -33,7 +33,7 @@ def corpus_stats(
     Console().print(render_stats(count(folder)))
 
 
-@corpus.command("show", epilog="Example: pmc-llama corpus show recipes/real-sample.yaml PMC1950857")
+@corpus.command("show", epilog="Example: pmc-llama corpus show real-sample PMC1950857")
 def corpus_show(
     recipe: RecipePath,
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="A PMC id, or s2:<corpus id>.")],
@@ -72,7 +72,7 @@ def corpus_download(
     print(done)
 
 
-@qa.command("show", epilog="Example: pmc-llama qa show recipes/minimed.yaml direct_fact --n 3")
+@qa.command("show", epilog="Example: pmc-llama qa show minimed direct_fact --n 3")
 def show_task(
     recipe: RecipePath,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task in the recipe.")],

@@ -16,6 +16,7 @@ from pmc_llama.corpus.account import Outcome, write_accounts
 from pmc_llama.corpus.card import write_card
 from pmc_llama.corpus.compare import Verdict, find_boilerplate, find_duplicates
 from pmc_llama.corpus.contamination import Hit, Probe, load_probes, save_probes
+from pmc_llama.corpus.earlier import HITS, EarlierCorpus
 from pmc_llama.corpus.engine import Engine, open_engine
 from pmc_llama.corpus.items import Item, find_files, plan_items
 from pmc_llama.corpus.join import read_deleted, read_papers_shard, write_array, write_paper_map, write_pmc_ids
@@ -29,24 +30,35 @@ from pmc_llama.recipe.corpus import CorpusSection
 
 
 def build_corpus(
-    section: CorpusSection, data_root: Path, out: Path, *, workers: int, probes: Sequence[Probe] = ()
+    section: CorpusSection,
+    data_root: Path,
+    out: Path,
+    *,
+    workers: int,
+    probes: Sequence[Probe] = (),
+    append_to: Path | None = None,
 ) -> dict[str, Any]:
     """Write `parts/`, `ledger/`, `README.md` and `corpus.json` under `out`; returns the value of `corpus.json`.
 
     `probes` are the evaluation questions that papers are checked for; what is found stands in `contamination.json`.
+    With `append_to`, an earlier corpus, `out` holds that one's papers, as links to its parts, and those of the sources
+    that it lacks by PMC id, corpus id, DOI and text; the earlier papers are not read again but for these keys.
     What an interrupted call with the same recipe, code and inputs had finished is kept; anything else in `out` is
     rebuilt. The parts are the same bytes for any number of workers. Raises InputError after all other items were
     staged when inputs could not be read; the next call then only does those.
     """
-    items = plan_items(section, data_root)
+    earlier = None if append_to is None else EarlierCorpus(append_to)
+    items = plan_items(section, data_root, first=earlier.items if earlier else 0)
     joined = _joined_files(section, data_root)
-    fingerprint = _fingerprint(section, items, joined, probes)
+    fingerprint = _fingerprint(section, items, joined, probes, earlier)
     summary_path, work = out / "corpus.json", out / "work"
     if summary_path.exists() and read_json(summary_path)["fingerprint"] == fingerprint:
         shutil.rmtree(work, ignore_errors=True)
         return dict(read_json(summary_path))
     job = Job(section.model_dump_json(), str(work.absolute()))
     _start(out, work, fingerprint)
+    asked = sha256_json([list(probe) for probe in probes])
+    hits = earlier.hits(asked) if earlier and probes else []
     if probes:
         save_probes(probes, job.probes)
     with open_engine(section, workers) as engine:
@@ -56,17 +68,23 @@ def build_corpus(
         staged = [[staged_path(job, item.index, n) for n in range(record["segments"])]
                   for item, record in zip(items, records, strict=True)]  # fmt: skip
         flat = [path for paths in staged for path in paths]
-        verdicts, reasons = find_duplicates(section, flat)
+        known = earlier.keys(section.dedup.near, engine) if earlier else None
+        verdicts, reasons = find_duplicates(section, flat, known)
         lines = find_boilerplate(section, flat, verdicts, work / "boilerplate.npy")
-        parts = _write_parts(job, out, flat, verdicts, lines, engine)
+        first_part = earlier.parts if earlier else 0
+        parts = _write_parts(job, out, flat, verdicts, lines, engine, first_part)
     outcomes = []
     for item, record, paths in zip(items, records, staged, strict=True):
         places = [flat.index(path) for path in paths]
         made = [part for place in places if (part := parts[place]) is not None]
         outcomes.append(Outcome(item, record, [verdicts[place] for place in places], made))
     summary = write_accounts(section, out, outcomes, reasons)
+    if earlier:
+        earlier.take_over(out)
+        summary = earlier.add_to(summary)
     if probes:
-        hits = [msgspec.convert(hit, Hit) for record in records for hit in record["hits"]]
+        hits += [msgspec.convert(hit, Hit) for record in records for hit in record["hits"]]
+        write_json(out / HITS, {"probes": asked, "hits": hits})
         summary["contamination"] = load_probes(job.probes).report(hits)
         write_json(out / "contamination.json", summary["contamination"])
     write_card(section, summary, out)
@@ -99,6 +117,7 @@ def _fingerprint(
     items: list[Item],
     joined: list[Joined],
     probes: Sequence[Probe],
+    earlier: EarlierCorpus | None,
 ) -> str:
     """A hash of all that the parts depend on: recipe, this package's code, questions, inputs by size and time."""
     code = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.rglob("*.py"))}
@@ -106,7 +125,8 @@ def _fingerprint(
     files += [path for tables in joined for paths in tables for path in paths]
     inputs = [[path, *stat(path)] for path in files]
     recipe = section.model_dump(mode="json", exclude={"engine", "ray_address"})
-    return sha256_json({"section": recipe, "code": code, "inputs": inputs, "probes": [list(probe) for probe in probes]})
+    value = {"section": recipe, "code": code, "inputs": inputs, "probes": [list(probe) for probe in probes]}
+    return sha256_json(value | ({"earlier": earlier.summary} if earlier else {}))
 
 
 def _start(out: Path, work: Path, fingerprint: str) -> None:
@@ -114,7 +134,7 @@ def _start(out: Path, work: Path, fingerprint: str) -> None:
     state = work / "state.json"
     if state.exists() and read_json(state) == fingerprint:
         return
-    for name in ("corpus.json", "contamination.json", "README.md"):
+    for name in ("corpus.json", "contamination.json", HITS, "README.md"):
         (out / name).unlink(missing_ok=True)
     for folder in (work, out / "parts", out / "ledger"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -178,13 +198,19 @@ def _reading(label: str, paths: list[str], engine: Engine) -> Iterator[None]:
 
 
 def _write_parts(
-    job: Job, out: Path, staged: list[Path], verdicts: list[Verdict], boilerplate: str | None, engine: Engine
+    job: Job,
+    out: Path,
+    staged: list[Path],
+    verdicts: list[Verdict],
+    boilerplate: str | None,
+    engine: Engine,
+    first: int,
 ) -> list[Part | None]:
-    """Write one part for each staged file of which rows stay, numbered in the order of the inputs."""
+    """Write one part for each staged file of which rows stay, numbered from `first` in the order of the inputs."""
     tasks: dict[int, PartTask] = {}
     for place, (path, verdict) in enumerate(zip(staged, verdicts, strict=True)):
         if (verdict == 0).any():
-            name = f"part-{len(tasks):05d}"
+            name = f"part-{first + len(tasks):05d}"
             part, record = out.absolute() / "parts" / f"{name}.parquet", Path(job.work) / f"{name}.json"
             tasks[place] = PartTask(str(path), str(part), str(record), verdict == 0, boilerplate)
     parts: list[Part | None] = [None] * len(staged)

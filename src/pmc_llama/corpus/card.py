@@ -41,9 +41,11 @@ def render_card(section: CorpusSection, summary: dict[str, Any]) -> str:
         "## Where it comes from\n",
         "| source | format | in | kept |\n|---|---|---:|---:|",
     ]
-    for source in section.sources:
-        counts = summary["sources"][source.name]
-        lines.append(f"| {source.name} | {source.format} | {counts['in']:,} | {counts['kept']:,} |")
+    formats = {source.name: source.format for source in section.sources}
+    for name, counts in summary["sources"].items():
+        lines.append(
+            f"| {name} | {formats.get(name, 'of an earlier revision')} | {counts['in']:,} | {counts['kept']:,} |"
+        )
     lines += ["", "## What was left out\n", "| reason | papers |\n|---|---:|"]
     lines += [f"| {reason} | {count:,} |" for reason, count in sorted(summary["dropped"].items())]
     lines += ["", f"## Cleaning: profile `{section.clean.profile}`\n", "| rule | characters removed |\n|---|---:|"]

@@ -17,7 +17,7 @@ def exact_duplicates(papers: pa.Table, prefer: Sequence[str]) -> tuple[np.ndarra
     """
     count = papers.num_rows
     codes = {name: _codes(papers.column(column)) for name, column in KEYS.items()}
-    label = _components(list(codes.values()), count)
+    label = same_papers(papers)
     best = best_first(papers, prefer)
     survivor = np.full(count, -1, dtype=np.int64)  # component -> row
     survivor[label[best[::-1]]] = best[::-1]  # the last assignment stands, so the most preferred row
@@ -27,6 +27,11 @@ def exact_duplicates(papers: pa.Table, prefer: Sequence[str]) -> tuple[np.ndarra
         shared = (code >= 0) & (np.bincount(code[code >= 0], minlength=count + 1)[code] > 1)
         verdict[~stays & (verdict == 0) & shared] = position
     return verdict, [f"duplicate_{name}" for name in codes]
+
+
+def same_papers(papers: pa.Table) -> np.ndarray:
+    """The number of the group of rows that each row shares a key with, directly or through others; int64 [N]."""
+    return _components([_codes(papers.column(column)) for column in KEYS.values()], papers.num_rows)
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -31,8 +31,8 @@ class Item(msgspec.Struct, frozen=True):
         return sum(size for _, _, size in self.files)
 
 
-def plan_items(section: CorpusSection, data_root: Path) -> list[Item]:
-    """All work items, in the order of the recipe's sources and of the paths within one.
+def plan_items(section: CorpusSection, data_root: Path, first: int = 0) -> list[Item]:
+    """All work items, in the order of the recipe's sources and of the paths within one, numbered from `first`.
 
     Raises InputError when a path matches no file.
     """
@@ -40,7 +40,7 @@ def plan_items(section: CorpusSection, data_root: Path) -> list[Item]:
     for number, source in enumerate(section.sources):
         files = [(path, _name(path, data_root), stat(path).size_bytes) for path in _find(source, data_root)]
         groups += [(number, group) for group in _grouped(files, source)]
-    return [Item(index, number, files[0][1], tuple(files)) for index, (number, files) in enumerate(groups)]
+    return [Item(index, number, files[0][1], tuple(files)) for index, (number, files) in enumerate(groups, first)]
 
 
 def find_files(patterns: list[str], data_root: Path, key: str) -> list[str]:

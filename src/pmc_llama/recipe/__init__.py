@@ -13,8 +13,10 @@ from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.minimed import MiniMedSection
 from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
+from pmc_llama.recipe.shipped import find_recipe, shipped_names
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
 from pmc_llama.recipe.training import BaseSection, PretrainSection
+from pmc_llama.recipe.update import UpdateSection
 
 RESERVED = ("corpus", "general", "earlier", "all")
 """Names of texts that are not for further corpora; `earlier` and `all` are an update's and a mixture's own."""
@@ -61,6 +63,8 @@ class Recipe(Section):
     regimes: dict[str, RegimeSection] = {}
     """Ways of tuning or asking, each applied to the base and to the adapted model."""
     evaluate: EvaluateSection = EvaluateSection()
+    update: UpdateSection | None = None
+    """Make this run the next revision of another one; the corpus names the new papers only."""
 
     @field_validator("regimes")
     @classmethod
@@ -111,10 +115,11 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe and apply `key.path=value` overrides (values are YAML).
+    """Read a recipe, a file or one of the package's by name, and apply `key.path=value` overrides (values are YAML).
 
     Raises RecipeError naming the key path, the value, what was expected and the nearest right key.
     """
+    path = find_recipe(path)
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -226,5 +231,5 @@ def _nearest(word: str, known: Any) -> str:
 
 
 def _nearest_file(path: Path) -> str:
-    folder = path.parent if path.parent.is_dir() else Path("recipes")
-    return _nearest(path.name, [found.name for found in sorted(folder.glob("*.yaml"))]) if folder.is_dir() else ""
+    here = [found.name for found in sorted(path.parent.glob("*.yaml"))]
+    return _nearest(path.name, here) if here else _nearest(path.stem, shipped_names())

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from pmc_llama import __version__
 from pmc_llama.files import write_text
 from pmc_llama.recipe import Recipe
-from pmc_llama.release.trained import Trained, first_recipe, read_if_there
+from pmc_llama.release.trained import Trained, first_recipe, read_if_there, revisions_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 DISCLAIMER = (
@@ -36,7 +36,7 @@ def write_model_card(model: Trained, out: Path, *, merged: bool = True, license:
         merged=merged,
         recipe=model.recipe,
         base=origin.base.path or "a LLaMA trained from scratch on the general corpus of the recipe",
-        revision=read_if_there(model.run_dir / "revision.json"),
+        revision=len(revisions_of(model.run_dir)),
         table=results_table(results),
         summary=results.get("summary", []),
         baselines=results.get("baselines", []),

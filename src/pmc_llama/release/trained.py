@@ -59,11 +59,17 @@ def find_model(run_dir: Path, which: str) -> Trained:
     return Trained(run_dir, which, recipe, start, adapter=folder)
 
 
+def revisions_of(run_dir: Path) -> list[Path]:
+    """The run directories of this revision and of all before it, the newest first."""
+    found = [run_dir]
+    while (update := read_recipe(found[-1]).update) is not None:
+        found.append(update.run_path)
+    return found
+
+
 def first_recipe(run_dir: Path) -> Recipe:
     """The recipe that a run and the revisions before it started from: it names the base model of them all."""
-    while (revision := read_if_there(run_dir / "revision.json")) is not None:
-        run_dir = Path(revision["previous"])
-    return read_recipe(run_dir)
+    return read_recipe(revisions_of(run_dir)[-1])
 
 
 def models_of(run_dir: Path, recipe: Recipe) -> list[str]:

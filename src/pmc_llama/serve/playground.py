@@ -39,7 +39,7 @@ class Asked(BaseModel):
 class Playground:
     """Models by the names they are shown under, loaded once; one question at a time."""
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
+    def __init__(self, folders: Mapping[str, Path | str]) -> None:
         self._models = {name: load_served(folder) for name, folder in folders.items()}
         self._lock = threading.Lock()
 
@@ -56,7 +56,7 @@ class Playground:
         return {"models": results, "prompt": shown.context, "scored": list(shown.continuations)}
 
 
-def build_playground(folders: Mapping[str, Path], *, token: str | None = None) -> Starlette:
+def build_playground(folders: Mapping[str, Path | str], *, token: str | None = None) -> Starlette:
     """The application: the page, and the endpoint that it asks."""
     playground = Playground(folders)
 

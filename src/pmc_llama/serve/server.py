@@ -5,7 +5,7 @@ import ipaddress
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,9 +46,9 @@ def serve(
 
 
 def serve_playground(
-    folders: Mapping[str, Path], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None
+    models: Sequence[str], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None
 ) -> None:
-    """Show the multiple-choice page for models by name (`{"base": …, "adapted": …}`) until interrupted.
+    """Show the multiple-choice page for models (folders or hub ids) beside each other until interrupted.
 
     With a `token`, the page is opened as `http://host:port/#token=…`. Raises InputError as `serve` does.
     """
@@ -57,9 +57,15 @@ def serve_playground(
         from pmc_llama.serve.playground import build_playground
     except ImportError as error:
         raise _missing(error) from None
-    app = build_playground(folders, token=token)
+    app = build_playground(names_for(models), token=token)
     print(f"the page is at http://{host}:{port}/ (Ctrl-C stops)", flush=True)
     _run(app, host, port)
+
+
+def names_for(models: Sequence[str]) -> dict[str, str]:
+    """Models by the names they are shown under: the last part of each path or id, or the whole where two share it."""
+    names = [Path(model).resolve().name for model in models]
+    return dict(zip(names if len(set(names)) == len(models) else models, models, strict=True))
 
 
 def _run(app: Any, host: str, port: int) -> None:
