@@ -22,7 +22,7 @@ from pmc_llama.tokens.order import batches
 from pmc_llama.tokens.store import TokenStore
 
 ROOT = Path(__file__).parents[1]
-WINDOW_EPOCHS = (0, 1, 2, 3, 5, 7, 10, 14, 19, 24, 29)
+WINDOW_EPOCHS = (0, 1, 2, 4, 7, 12, 20, 29)
 SEQ_LEN = 512
 
 

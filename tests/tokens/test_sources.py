@@ -9,6 +9,7 @@ import pytest
 from pmc_llama.errors import RecipeError
 from pmc_llama.pipeline import Pipeline
 from pmc_llama.recipe import parse_recipe
+from pmc_llama.report.run import Run
 
 from .conftest import prose
 
@@ -54,6 +55,7 @@ def test_a_run_on_three_sources_shows_the_coverage_of_each(tmp_path: Path, small
             assert curves[name][step] == [step, line[f"coverage/{name}"]]
         assert curves["all"][step] == [step, line["coverage"]]
     assert 0 < steps[-1]["coverage/corpus"] < 1
+    assert [corpus.name for corpus in Run(tmp_path / "run").corpora] == ["corpus", "general", "books"]
 
 
 def test_a_source_that_is_no_corpus_is_refused(tmp_path: Path, small_model: Path) -> None:

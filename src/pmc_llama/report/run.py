@@ -137,15 +137,16 @@ class Run:
 
     @cached_property
     def corpora(self) -> list[Corpus]:
-        """The corpora built: `corpus`, and `general` where there is one."""
-        return [self._corpus(name) for name in ("corpus", "general") if (self.path / name / "corpus.json").is_file()]
+        """The corpora built: `corpus`, `general` where there is one, then further ones."""
+        folders = [self.path / "corpus", self.path / "general", *sorted((self.path / "extra").glob("*"))]
+        return [self._corpus(folder) for folder in folders if (folder / "corpus.json").is_file()]
 
-    def _corpus(self, name: str) -> Corpus:
-        totals = self._json(f"{name}/corpus.json")
+    def _corpus(self, folder: Path) -> Corpus:
+        name, totals = folder.name, read_json(folder / "corpus.json")
         store = self._json(f"tokens/{name}/store.json")
-        if not list((self.path / name / "parts").glob("*.parquet")):
+        if not list((folder / "parts").glob("*.parquet")):
             return Corpus(name, totals, store=store)
-        papers = pl.scan_parquet(self.path / name / "parts" / "*.parquet")
+        papers = pl.scan_parquet(folder / "parts" / "*.parquet")
         licenses = _counts(papers, pl.col("license").fill_null("not stated")).sort(
             ["len", "license"], descending=[True, False]
         )
