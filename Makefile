@@ -29,7 +29,7 @@ PEER_lm_eval := lm_eval==0.4.13 transformers datasets accelerate sentencepiece p
 	.venvs/$*/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 $(PEER_$*)
 	@touch $@
 
-BENCHES := corpus corpus_near tokens order_scale qa train
+BENCHES := corpus corpus_near tokens order_scale order_coverage qa train
 bench-corpus bench-tokens: .venvs/datatrove/.ready
 bench-qa: .venvs/lm_eval/.ready
 $(BENCHES:%=bench-%): bench-%: $(READY)  ## one benchmark: prints a table, writes benchmarks/results

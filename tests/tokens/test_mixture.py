@@ -77,7 +77,7 @@ def test_coverage_is_that_of_all_sources_together(stores: dict[str, TokenStore])
     assert [share for _, share in curve] == sorted(share for _, share in curve)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     batch=st.integers(1, 13),
     epochs=st.floats(0.1, 2),
