@@ -54,7 +54,8 @@ def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], regime: st
         wrong += _effect(found, rows, tables.p_text(min(one["holm_p"] for one in rows.values())))
         pairs = [one for key, one in truth["comparisons"].items() if key[:2] == (regime, found["task"])]
         seen = detectable(row["n"], sum(one["b"] + one["c"] for one in pairs) / sum(one["n"] for one in pairs))
-        if found["seen"] and (found["n"], found["seen"]) != (tables.whole(row["n"]), f"{100 * seen:.0f}"):
+        asked, least = found["n"] or found["few"], f"{100 * seen:.0f}" if seen < 1 else None
+        if (asked, found["seen"]) != (tables.whole(row["n"]), least):
             wrong.append(f"verdict: {found[0]!r}, recomputed {row['n']} and {seen}")
     rest = NULL.sub("", EFFECT.sub("", text))
     return wrong + [f"verdict: {one!r} in {rest!r}" for one in _unknown(rest, map(str, range(len(rows) + 1)))]

@@ -223,14 +223,15 @@ def _summary(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 
 def by_subject(run_dir: Path, regime: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The summary of one regime within each (task, subject), Holm over the subjects of a task."""
+    """The summary of one regime within each (task, subject) of tasks with several, Holm over the subjects of a task."""
     subject_of = {
         (one["task"], one["question_id"]): one["subject"] or "not stated"
         for one in pq.read_table(run_dir / "questions.parquet").to_pylist()
     }
+    subjects = {task: {subject for (of, _), subject in subject_of.items() if of == task} for task, _ in subject_of}
     cells: Cells = defaultdict(dict)
     for one in pq.read_table(run_dir / "predictions.parquet").to_pylist():
-        if one["regime"] == regime:
+        if one["regime"] == regime and len(subjects[one["task"]]) > 1:
             subject = subject_of[one["task"], one["question_id"]]
             cells[one["task"], subject, one["model"], one["seed"]][one["question_id"]] = one
     return _summary(cells)  # its first two keys are the family and the member, here task and subject
