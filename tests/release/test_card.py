@@ -14,6 +14,7 @@ from release.tiny import write_run
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("card"))
     write_corpus(run / "corpus")
+    write_json(run / "tokens" / "corpus" / "store.json", {"tokens": 12345})
     (run / "train/pretrain").mkdir(parents=True)
     (run / "train/pretrain/metrics.jsonl").write_text(
         '{"step":0,"heldout":{"general":{"perplexity":20.0}}}\n{"step":9,"heldout":{"general":{"perplexity":22.5}}}\n'
@@ -40,6 +41,7 @@ def test_model_card_says_what_was_measured(run: Path, tmp_path: Path) -> None:
     assert "| full | medqa | in-domain | 0 | 88/200 = 44.0 % [39.0, 49.0] | 120/200 = 60.0 %" in text
     assert "+16.0 [+9.0, +23.0] | 9.7e-06 |" in text
     assert "Not for clinical use" in text and "must not be used for diagnosis" in text
+    assert "5 documents read, 3 kept, 12,345 tokens" in text
     assert "2 no_pmcid" in text and "CC BY 2, not stated 1" in text
     assert "20.00 → 22.50" in text and "medqa: 3 of 200 questions found" in text and "28.0 %" in text
 

@@ -21,9 +21,9 @@ POINTS = 150
 def tables(run_dir: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:
     """Every table of the page that is not about answers: what names its rows, and its rows."""
     found: dict[str, tuple[tuple[str, ...], Rows]] = {}
-    for name in ("corpus", "general"):
-        if (run_dir / name / "corpus.json").is_file():
-            found |= _of_corpus(run_dir, name)
+    for folder in (run_dir / "corpus", run_dir / "general", *(run_dir / "extra").glob("*")):
+        if (folder / "corpus.json").is_file():
+            found |= _of_corpus(folder)
     if (run_dir / "corpus" / "contamination.json").is_file():
         found["contamination"] = (("task",), _contamination(run_dir))
         found["contamination-examples"] = (("task",), {})
@@ -31,11 +31,11 @@ def tables(run_dir: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:
     return found | {name: (CURVE, rows) for name, rows in _curves(run_dir).items()}
 
 
-def _of_corpus(run_dir: Path, name: str) -> dict[str, tuple[tuple[str, ...], Rows]]:
-    totals = json.loads((run_dir / name / "corpus.json").read_text())
+def _of_corpus(folder: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:
+    name, totals = folder.name, json.loads((folder / "corpus.json").read_text())
     papers = pa.concat_tables(
         pq.read_table(file, columns=["license", "year", "text"])
-        for file in sorted((run_dir / name / "parts").glob("*.parquet"))
+        for file in sorted((folder / "parts").glob("*.parquet"))
     ).to_pylist()
     steps = {"in": totals["in"], "kept": totals["kept"]}
     steps |= {reason.replace("_", " "): number for reason, number in totals["dropped"].items()}

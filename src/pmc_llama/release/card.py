@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from pmc_llama import __version__
 from pmc_llama.files import write_text
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.inputs import corpus_path
 from pmc_llama.release.trained import Trained, first_recipe, read_if_there, revisions_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -40,8 +41,8 @@ def write_model_card(model: Trained, out: Path, *, merged: bool = True, license:
         table=results_table(results),
         summary=results.get("summary", []),
         baselines=results.get("baselines", []),
-        corpora={name: _corpus_facts(model.run_dir, name) for name in ("corpus", "general")},
-        contamination=contamination_lines(model.run_dir),
+        corpora={name: _corpus_facts(model, name) for name in model.recipe.corpora},
+        contamination=contamination_lines(model),
         heldout=_heldout(model.run_dir),
         environment=read_if_there(model.run_dir / "environment.json") or {},
         license=license,
@@ -61,12 +62,12 @@ def results_table(results: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def contamination_lines(run_dir: Path) -> list[str]:
+def contamination_lines(model: Trained) -> list[str]:
     """One line a corpus and evaluation set: how many of its questions were found. Empty where it was not measured."""
     return [
-        f"{corpus}, {task}: {found['questions_hit']} of {found['questions']} questions found in the papers"
-        for corpus in ("corpus", "general")
-        for task, found in ((read_if_there(run_dir / corpus / "corpus.json") or {}).get("contamination") or {}).items()
+        f"{name}, {task}: {found['questions_hit']} of {found['questions']} questions found in the papers"
+        for name in model.recipe.corpora
+        for task, found in (_totals(model, name).get("contamination") or {}).items()
     ]
 
 
@@ -129,12 +130,15 @@ def _base_license(recipe: Recipe) -> str | None:
     return str(found) if found else None
 
 
-def _corpus_facts(run_dir: Path, name: str) -> dict[str, Any] | None:
-    totals = read_if_there(run_dir / name / "corpus.json")
-    if totals is None:
-        return None
-    store = read_if_there(run_dir / "tokens" / name / "store.json") or {}
-    return {**totals, "tokens": store.get("n_tokens"), "licenses": _paper_licenses(run_dir / name)}
+def _totals(model: Trained, name: str) -> dict[str, Any]:
+    return read_if_there(corpus_path(model.recipe, name) / "corpus.json") or {}
+
+
+def _corpus_facts(model: Trained, name: str) -> dict[str, Any] | None:
+    totals = _totals(model, name)
+    store = read_if_there(model.run_dir / "tokens" / name / "store.json") or {}
+    licenses = _paper_licenses(corpus_path(model.recipe, name))
+    return {**totals, "tokens": store.get("tokens"), "licenses": licenses} if totals else None
 
 
 def _paper_licenses(corpus: Path) -> list[tuple[str, int]]:
