@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaC
 from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.model import quantized, save
 from pmc_llama.model.load import ModelOrigin, build_model, load_for_inference
+from pmc_llama.model.parallel import recomputed
 from pmc_llama.model.save import export_hf
 from pmc_llama.recipe.training import LoraSection
 from pmc_llama.train.loop import attach_loss
@@ -197,6 +198,16 @@ def test_recomputing_activations_changes_nothing(recompute: str) -> None:
             net.loss_sum(batch).backward()
             gradients.append({name: value.grad.full_tensor() for name, value in net.named_parameters()})
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("recompute", ["selective", "full"])
+def test_a_block_that_is_recomputed_is_compiled_as_a_whole(recompute: str) -> None:
+    block = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.SiLU(), torch.nn.Linear(8, 8))
+    block.forward = recomputed(block.forward, recompute)
+    block.compile(fullgraph=True, backend="aot_eager")  # an error where the compiler passes over it
+    x = torch.randn(4, 8, requires_grad=True)
+    block(x).sum().backward()
+    assert x.grad is not None and x.grad.any()
 
 
 def test_wrong_models_are_refused_by_what_is_wrong(tmp_path: Path, adapted: Path) -> None:

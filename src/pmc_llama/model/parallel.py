@@ -1,6 +1,6 @@
 """Activation checkpointing, compilation and FSDP2 of a model, in the one order that works."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ def parallelize(
     blocks = blocks_of(lm)
     for block in blocks:
         if recompute != "none":
-            block.forward = _recomputed(block.forward, recompute)
+            block.forward = recomputed(block.forward, recompute)
         if compiled:
             block.compile()
     options: dict[str, Any] = {
@@ -81,11 +81,16 @@ def reshard(model: nn.Module) -> None:
             module.reshard()
 
 
-def _recomputed(forward: Any, recompute: Recompute) -> Any:
-    if recompute == "full":
-        return partial(checkpoint, forward, use_reentrant=False)
-    contexts = partial(create_selective_checkpoint_contexts, _keep_products)
-    return partial(checkpoint, forward, use_reentrant=False, context_fn=contexts)
+def recomputed(forward: Callable[..., Any], recompute: Recompute) -> Callable[..., Any]:
+    """`forward`, of whose results backward makes some anew. A plain function: the compiler passes over a `partial`."""
+    settings: dict[str, Any] = {"use_reentrant": False}
+    if recompute == "selective":
+        settings["context_fn"] = partial(create_selective_checkpoint_contexts, _keep_products)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(forward, *args, **settings, **kwargs)
+
+    return run
 
 
 def _keep_products(_context: Any, operator: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
