@@ -1,6 +1,7 @@
 """Readers: every format to the same Paper, every quirk handled, nothing lost in silence."""
 
 import json
+import random
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.base import Options
 from pmc_llama.corpus.readers.jats import read_article
 from pmc_llama.corpus.readers.sniff import reader_for
-from pmc_llama.corpus.storage import InputFile
+from pmc_llama.corpus.storage import SNIFF_BYTES, InputFile
 from pmc_llama.errors import InputError
 
 
@@ -232,6 +233,18 @@ def test_cut_tarball_is_a_failed_input(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(InputError, match=r"x\.tar\.gz"):
         read(path)
+
+
+def test_bits_flipped_deep_inside_a_gzip_file_are_a_failed_input(tmp_path: Path) -> None:
+    noise = random.Random(1)
+    rows = [s2orc_row(n, text=f"Some words, then {noise.randbytes(20).hex()}") for n in range(4000)]
+    path = write_lines(tmp_path / "x.jsonl.gz", rows)
+    whole = path.read_bytes()
+    assert len(whole) > SNIFF_BYTES + 40_000  # damage lies beyond what sniffing reads
+    for place in range(SNIFF_BYTES + 100, len(whole), 8000):
+        path.write_bytes(whole[:place] + noise.randbytes(20) + whole[place + 20 :])
+        with pytest.raises(InputError, match=r"x\.jsonl\.gz"):
+            read(path)
 
 
 def test_empty_file_is_counted(tmp_path: Path) -> None:

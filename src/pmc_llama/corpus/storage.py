@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from isal import igzip
+from isal.igzip_lib import IsalError
 
 from pmc_llama.errors import InputError
 
@@ -148,7 +149,7 @@ class InputFile:
             yield
         except FileNotFoundError:
             raise InputError(f"{self.path}: there is no such file") from None
-        except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
+        except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # the stub calls it an instance
             raise InputError(f"{self.path}: cannot be read to its end ({error})") from error
 
     def _feed(self, content: memoryview) -> None:
