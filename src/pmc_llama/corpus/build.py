@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,11 +74,12 @@ def build_corpus(
         lines = find_boilerplate(section, flat, verdicts, work / "boilerplate.npy")
         first_part = earlier.parts if earlier else 0
         parts = _write_parts(job, out, flat, verdicts, lines, engine, first_part)
-    outcomes = []
+    outcomes, judged = [], iter(zip(verdicts, parts, strict=True))  # in the order of `flat`
     for item, record, paths in zip(items, records, staged, strict=True):
-        places = [flat.index(path) for path in paths]
-        made = [part for place in places if (part := parts[place]) is not None]
-        outcomes.append(Outcome(item, record, [verdicts[place] for place in places], made))
+        own = list(islice(judged, len(paths)))
+        outcomes.append(
+            Outcome(item, record, [verdict for verdict, _ in own], [part for _, part in own if part is not None])
+        )
     summary = write_accounts(section, out, outcomes, reasons)
     if earlier:
         earlier.take_over(out)
