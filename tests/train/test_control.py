@@ -1,7 +1,7 @@
 """What surrounds the steps: spikes left out, time limits, trackers, memory, utilisation."""
 
 import platform
-import resource
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -18,7 +18,7 @@ from pmc_llama.model.precision import training_dtype
 from pmc_llama.train import optim
 from pmc_llama.train.batches import Rows
 from pmc_llama.train.loop import attach_loss
-from pmc_llama.train.memory import dry_run, keep_freed_memory
+from pmc_llama.train.memory import dry_run
 from pmc_llama.train.metrics import Speed, read_metrics
 from pmc_llama.train.world import join_world
 from train.tiny import CONFIG, Source, options, run, tokenizer
@@ -106,17 +106,28 @@ def test_gpus_train_in_bf16_only_and_say_so() -> None:
         training_dtype("fp32", torch.device("cuda"))
 
 
+FAULTS = """
+import resource, torch
+from pmc_llama.train.memory import keep_freed_memory
+
+def page_faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**26)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_freed_memory()
+for _ in range(16):
+    page_faults()
+print(page_faults())
+"""
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")
 def test_memory_of_one_step_is_there_for_the_next() -> None:
-    keep_freed_memory()
-
-    def page_faults() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(2**26)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    page_faults()
-    assert page_faults() < 2**26 * 4 / 4096 / 10, "256 MiB mapped anew"
+    # A process of its own, and some uses first: what lies in the heap decides when a block of this size fits again,
+    # and glibc sets aside up to seven of an aligned block's leftovers before it joins them to the block.
+    faults = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
+    assert int(faults) < 2**26 * 4 / 4096 / 10, "256 MiB mapped anew"
 
 
 def test_shards_must_divide_the_processes() -> None:
