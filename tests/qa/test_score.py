@@ -9,6 +9,7 @@ import torch
 
 from pmc_llama.errors import InputError
 from pmc_llama.model.load import load_for_inference
+from pmc_llama.qa.encoding import encode_prompts
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.score import Scored, score
@@ -126,6 +127,29 @@ def test_bf16_weights_keep_an_fp32_softmax(
     values = torch.tensor([one.option_logprobs for one in scored], dtype=torch.float64)
     assert (values != values.bfloat16().double()).float().mean() > 0.9
     assert largest_difference(scored, score(model, tokenizer, questions, max_length=400)) < 0.5
+
+
+def test_logits_of_options_are_not_rounded_to_bf16(
+    model: Any, tokenizer: Any, questions: list[Question], tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    half = load_for_inference(tmp_path, dtype=torch.bfloat16)
+    with torch.no_grad():
+        half.lm_head.weight *= 64  # logits of a trained model's size, where bf16 has steps of 1/8 and more
+    rounded_tie = 0
+    for question in questions[:8]:
+        one = score(half, tokenizer, [question], max_length=400)[0]
+        prompt = render("lm-eval", question)
+        encoded = encode_prompts(tokenizer, [prompt])[0]
+        tokens = [part[0] for part in encoded.continuations]
+        with torch.no_grad():
+            hidden = half.model(torch.tensor([encoded.context])).last_hidden_state[0, -1]
+        exact = hidden.double() @ half.lm_head.weight[tokens].double().T
+        rounded_tie += len({*exact.bfloat16().tolist()}) < len({*exact.tolist()})
+        found = torch.tensor(one.option_logprobs, dtype=torch.float64)
+        torch.testing.assert_close(found - found[0], exact - exact[0], atol=1e-4, rtol=0)
+        assert not one.tie and (found <= 0).all()
+    assert rounded_tie, "nothing here would have been rounded away"
 
 
 def test_scoring_leaves_the_model_as_it_was(model: Any, tokenizer: Any, questions: list[Question]) -> None:

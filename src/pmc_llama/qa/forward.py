@@ -166,12 +166,11 @@ def _lay(rows: Sequence[Row], skip: int, device: torch.device) -> _Laid:
 
 
 class _Head:
-    """The projection onto the vocabulary, in fp32 whatever the model's precision."""
+    """The projection onto the vocabulary in the model's precision; what is scored, and the log-softmax, in fp32."""
 
     def __init__(self, model: Any) -> None:
         layer = model.get_output_embeddings()
-        self._weight = layer.weight.float()  # [V, D]
-        self._bias = layer.bias.float() if layer.bias is not None else None
+        self._weight, self._bias = layer.weight, layer.bias  # [V, D], [V] or None
 
     def read(self, hidden: Tensor, laid: _Laid) -> tuple[Tensor, Tensor]:
         """Log-probability of each scored token [N] and whether it is the likeliest, from hidden states [B·T, D]."""
@@ -179,10 +178,25 @@ class _Head:
         logprobs, likeliest = [], []
         for start in range(0, len(places), _PLACES_AT_ONCE):
             end = start + _PLACES_AT_ONCE
-            logits = F.linear(hidden[places[start:end]].float(), self._weight, self._bias)  # [C, V]
             low, high = torch.searchsorted(which, torch.tensor([start, end], device=which.device)).tolist()
-            local = which[low:high] - start
-            picked = logits[local, laid.target[low:high]]
-            logprobs.append(picked - logits.logsumexp(-1)[local])
-            likeliest.append(picked >= logits.amax(-1)[local])
+            local, target = which[low:high] - start, laid.target[low:high]
+            logits = self._logits(hidden[places[start:end]], local, target)  # [C, V]
+            picked = logits[local, target]
+            top = logits.amax(-1)
+            likeliest.append(picked >= top[local])
+            rest = logits.sub_(top[:, None]).exp_().sum(-1).log_()  # log-sum-exp, in place
+            logprobs.append(picked - (top + rest)[local])
         return torch.cat(logprobs), torch.cat(likeliest)
+
+    def _logits(self, hidden: Tensor, local: Tensor, target: Tensor) -> Tensor:
+        """Logits [C, V] in fp32; `target` [N] at the rows `local` [N] is computed in fp32, too.
+
+        In bf16 a logit of 16 is a multiple of 1/8, so that options would often tie that do not. The others only add up.
+        """
+        logits = F.linear(hidden, self._weight, self._bias)
+        if logits.dtype == torch.float32:
+            return logits
+        logits = logits.float()
+        exact = torch.linalg.vecdot(hidden.float()[local], self._weight[target].float())
+        logits[local, target] = exact if self._bias is None else exact + self._bias[target].float()
+        return logits

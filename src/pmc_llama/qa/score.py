@@ -3,7 +3,7 @@
 A question is one row of tokens: its context once, then a branch for each option's continuation without its last token;
 branches see the context and themselves. One-token options have empty branches, so that a single causal pass scores them
 all. What all rows begin with (fixed shots) is computed once. Only positions that predict a scored token meet the
-vocabulary, in fp32 from the final hidden state on.
+vocabulary; their own logits and the log-softmax are fp32 whatever the model's precision.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
