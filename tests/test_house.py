@@ -11,7 +11,7 @@ import pmc_llama
 
 ROOT = Path(pmc_llama.__file__).parent
 FLOORS = [
-    {"recipe", "recipes", "stamps", "files", "errors", "progress", "environment"},
+    {"recipe", "recipes", "stamps", "files", "errors", "progress", "environment", "hub"},
     {"train", "model", "qa"},
     {"corpus", "tokens", "minimed", "experiment", "report", "release", "serve"},
     {"stages", "pretraining", "pipeline", "plan", "doctor"},
@@ -21,6 +21,8 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 BETWEEN_NEIGHBOURS = {
     ("stamps", "files"),
     ("recipe", "errors"),
+    ("recipe", "hub"),
+    ("hub", "errors"),
     ("train", "model"),
     ("qa", "train"),  # examples are training batches
     ("qa", "model"),

@@ -15,9 +15,9 @@ from pmc_llama.recipe.inputs import (
     base_model_path,
     corpus_path,
     corpus_patterns,
+    evaluation_settings,
     fingerprint,
     scratch_model_path,
-    test_settings,
     tokenizer_path,
 )
 from pmc_llama.recipe.qa import SCORED_BY
@@ -85,7 +85,7 @@ def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
     return {
         "section": section.settings(frozenset({"engine", "ray_address"})),
         "files": fingerprint(recipe, corpus_patterns(section)),
-        "tests": test_settings(recipe, exclude=frozenset({"prompt", "answers"}) | SCORED_BY),
+        "tests": evaluation_settings(recipe, exclude=frozenset({"prompt", "answers"}) | SCORED_BY),
     }
 
 

@@ -14,10 +14,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
+from pmc_llama.model.load import local_folder
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.score import score
+from pmc_llama.recipe import Recipe, load_recipe
+from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.release.export import export_model
 from pmc_llama.release.hub import publish
+from pmc_llama.tokens.encoders import load_encoder
 from release.fake_hub import TOKEN, FakeHub, fake_hub
 from release.tiny import ANSWER, QUESTION, write_run
 
@@ -72,6 +76,28 @@ def test_round_trip_gives_the_same_logits_and_stops_at_eos(exported: Path, hub: 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(exported).eval(), AutoTokenizer.from_pretrained(exported)
     with torch.inference_mode():
         assert torch.equal(logits, model(**tokenizer(QUESTION, return_tensors="pt")).logits)
+
+
+def test_a_recipe_may_name_base_and_tokenizer_by_their_hub_id(
+    exported: Path, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(exported, "org/base", revision_tag="v1", dry_run=False, token=TOKEN)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    def recipe_of(tokenizer: str) -> Recipe:
+        settings = ["base.path=org/base", f"tokenizer.path={tokenizer}", f"data.root={tmp_path}"]
+        return load_recipe(Path(__file__).parents[2] / "recipes" / "pmc-llama-7b.yaml", settings)
+
+    recipe = recipe_of("org/base")
+    folder = tokenizer_path(recipe)
+    assert not list(folder.glob("*.safetensors")), "a tokenizer needs no weights"
+    ids = AutoTokenizer.from_pretrained(exported).encode(QUESTION, add_special_tokens=False)
+    assert load_encoder(folder).encode(QUESTION).tolist() == ids
+    assert (local_folder(base_model_path(recipe)) / "model.safetensors").is_file()
+    with pytest.raises(InputError, match="'org/absent' is neither here nor on the hub"):
+        tokenizer_path(recipe_of("org/absent"))
 
 
 PEER = """

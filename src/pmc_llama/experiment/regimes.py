@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, fingerprint, test_settings
+from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, evaluation_settings, fingerprint
 from pmc_llama.recipe.qa import SCORED_BY, TaskSection
 from pmc_llama.stamps import Stamp
 
@@ -125,4 +125,4 @@ def _scoring_settings(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     asked = recipe.model_copy(
         update={"tasks": recipe.tasks | {name: asked_as(recipe, cell.regime, name) for name in tested}}
     )
-    return {"tasks": test_settings(asked), "evaluate": recipe.evaluate.settings()}
+    return {"tasks": evaluation_settings(asked), "evaluate": recipe.evaluate.settings()}

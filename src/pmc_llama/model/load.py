@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils import logging
 
 from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.hub import MODEL_FILES, hub_folder, is_hub_id
 from pmc_llama.model import attention
 from pmc_llama.model.lora import add_adapters, causal_lm, fill, init_adapters
 from pmc_llama.model.parallel import Recompute, parallelize
@@ -96,17 +97,9 @@ def local_folder(path: str | Path) -> Path:
     """The model's folder on this machine; a hub id is downloaded (safetensors, configuration and tokenizer only)."""
     if Path(path).is_dir():
         return Path(path)
-    if isinstance(path, Path) or Path(path).is_absolute() or str(path).count("/") != 1:
+    if isinstance(path, Path) or not is_hub_id(path):
         raise InputError(f"model {path} is not a folder (expected a Hugging Face folder, or a hub id `owner/name`)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(path, allow_patterns=["*.safetensors", "*.json", "*.model"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise InputError(
-            f"model {path!r} is neither a folder here nor a model that could be downloaded: {error}"
-        ) from None
+    return hub_folder(path, MODEL_FILES)
 
 
 def load_for_inference(

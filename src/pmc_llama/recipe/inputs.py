@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pmc_llama.errors import InputError
+from pmc_llama.hub import TOKENIZER_FILES, hub_folder, is_hub_id
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
 
@@ -41,7 +42,7 @@ def corpus_path(recipe: Recipe, name: str) -> Path:
     return recipe.run_path / "extra" / name if name in recipe.extra else recipe.run_path / name
 
 
-def test_settings(recipe: Recipe, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
+def evaluation_settings(recipe: Recipe, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
     """What decides the test questions of each task and, without `exclude`, how they are asked."""
     return {
         name: [
@@ -54,8 +55,11 @@ def test_settings(recipe: Recipe, exclude: frozenset[str] = frozenset()) -> dict
 
 
 def tokenizer_path(recipe: Recipe) -> Path:
-    """The tokenizer's file or folder."""
-    return recipe.data_root / recipe.tokenizer.path
+    """The tokenizer's file or folder; that of a hub id is downloaded. Raises InputError where that fails."""
+    local = recipe.data_root / recipe.tokenizer.path
+    if local.exists() or not is_hub_id(recipe.tokenizer.path):
+        return local
+    return hub_folder(recipe.tokenizer.path, TOKENIZER_FILES)
 
 
 def base_model_path(recipe: Recipe) -> Path | str:

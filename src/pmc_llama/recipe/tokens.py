@@ -8,9 +8,10 @@ from pmc_llama.recipe.base import Section
 
 
 class TokenizerSection(Section):
-    """The tokenizer: a SentencePiece `tokenizer.model`, or a Hugging Face folder."""
+    """The tokenizer: a SentencePiece `tokenizer.model`, a Hugging Face folder, or a hub id."""
 
     path: str
+    """Relative to `data.root`; what is not there, and of the form `owner/name`, is a hub id."""
 
 
 class TokensSection(Section):

@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from pmc_llama import __version__
 from pmc_llama.files import write_text
+from pmc_llama.hub import is_hub_id
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import corpus_path
 from pmc_llama.release.trained import Trained, first_recipe, read_if_there, revisions_of
@@ -90,7 +91,7 @@ def _model_data(model: Trained, results: dict[str, Any], merged: bool, license: 
         library_name="transformers" if merged or model.adapter is None else "peft",
         pipeline_tag="text-generation",
         tags=["medical", "biomedical", "llama", "continued-pretraining"],
-        base_model=base if _is_hub_id(base) else None,
+        base_model=base if base and is_hub_id(base) else None,
         model_name=model.name,
         eval_results=[_eval_result(model, row) for row in mine] or None,
     )
@@ -109,10 +110,6 @@ def _eval_result(model: Trained, row: dict[str, Any]) -> EvalResult:
     )
 
 
-def _is_hub_id(path: str | None) -> bool:
-    return path is not None and path.count("/") == 1 and not Path(path).is_absolute() and not Path(path).exists()
-
-
 def _base_license(recipe: Recipe) -> str | None:
     """The licence that the base's own card names: beside its weights, or in the hub's copy that was downloaded."""
     from huggingface_hub import try_to_load_from_cache
@@ -120,7 +117,7 @@ def _base_license(recipe: Recipe) -> str | None:
     path = recipe.base.path
     if path is None:
         return None
-    cached = try_to_load_from_cache(path, "README.md") if _is_hub_id(path) else recipe.data_root / path / "README.md"
+    cached = try_to_load_from_cache(path, "README.md") if is_hub_id(path) else recipe.data_root / path / "README.md"
     if not isinstance(cached, str | Path) or not Path(cached).is_file():
         return None
     try:
