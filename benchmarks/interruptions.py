@@ -20,10 +20,8 @@ import argparse
 import os
 import random
 import signal
-import socket
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from torch.distributed.checkpoint.format_utils import _EmptyStateDictLoadPlanner
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 from transformers import PreTrainedTokenizerFast
 
+from forked import fork, wait
 from pmc_llama.environment import describe_environment
 from pmc_llama.errors import Stopped
 from pmc_llama.files import write_json
@@ -99,33 +98,17 @@ def run(out: Path, steps: int, save_every: int) -> None:
     )
 
 
-class Processes:
-    """`run` in forked processes that find each other as under torchrun."""
+def start(count: int, out: Path, steps: int, save_every: int) -> list[int]:
+    """Processes of one run, which end with 0: done, or 3: stopped as asked."""
 
-    def __init__(self, count: int, *arguments: Any) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": str(count)}
-        self.ids = [self._fork({**place, "RANK": str(rank)}, *arguments) for rank in range(count)]
-
-    def _fork(self, environment: dict[str, str], *arguments: Any) -> int:
-        child = os.fork()
-        if child:
-            return child
-        os.environ.update(environment)
-        code = 1
+    def work(_: int) -> int:
         try:
-            run(*arguments)
-            code = 0
+            run(out, steps, save_every)
         except Stopped:
-            code = 3
-        except BaseException:
-            traceback.print_exc()
-        os._exit(code)
+            return 3
+        return 0
 
-    def wait(self) -> list[int]:
-        """0: done, 3: stopped as asked, negative: killed."""
-        return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in self.ids]
+    return fork(count, work)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -166,12 +149,12 @@ def compare(out: Path, straight: Path, steps: int) -> dict[str, Any]:
 
 def killed(out: Path, straight: Path, steps: int) -> dict[str, Any]:
     half = steps // 2
-    first = Processes(1, out, steps, half)
+    first = start(1, out, steps, half)
     wait_for(lambda: bool(whole_checkpoints(out / "checkpoints")))
-    os.kill(first.ids[0], signal.SIGKILL)
-    assert first.wait() == [-signal.SIGKILL]
+    os.kill(first[0], signal.SIGKILL)
+    assert wait(first) == [-signal.SIGKILL]
     known = step_of(whole_checkpoints(out / "checkpoints")[-1])
-    assert Processes(1, out, steps, half).wait() == [0]
+    assert wait(start(1, out, steps, half)) == [0]
     return {"name": "killed", "processes": 1, "resumed_at": known, **compare(out, straight, steps)}
 
 
@@ -182,17 +165,17 @@ def disturb(out: Path, straight: Path, steps: int, moments: int, number: signal.
     metrics = out / "metrics.jsonl"
     for _ in range(moments):
         started = time.time()
-        both = Processes(2, out, steps, save_every)
+        both = start(2, out, steps, save_every)
         wait_for(lambda since=started: metrics.exists() and metrics.stat().st_mtime > since)
         time.sleep(rng.uniform(0, 3))
-        for child in [rng.choice(both.ids)] if stop else both.ids:
+        for child in [rng.choice(both)] if stop else both:
             os.kill(child, number)
-        codes = both.wait()
+        codes = wait(both)
         assert codes == ([3, 3] if stop else [-number, -number]), f"ended with {codes}: more steps are needed"
         whole = whole_checkpoints(out / "checkpoints")
         unfinished += len(list((out / "checkpoints").glob("step-*"))) - len(whole)
         resumed_at.append(step_of(whole[-1]) if whole else 0)
-    assert Processes(2, out, steps, save_every).wait() == [0, 0]
+    assert wait(start(2, out, steps, save_every)) == [0, 0]
     name = "told to stop" if stop else "cut off"
     found = compare(out, straight, steps)
     return {"name": name, "processes": 2, "resumed_at": resumed_at, "unfinished_checkpoints": unfinished, **found}
@@ -207,8 +190,8 @@ def main() -> None:
     rows, fewer = [], options.steps // 2  # two processes on one machine are slow
     with tempfile.TemporaryDirectory() as folder:
         one, two, last = (Path(folder) / name for name in ("one", "two", "last"))
-        assert Processes(1, one, options.steps, options.steps // 2).wait() == [0]
-        assert Processes(2, two, fewer, fewer).wait() == [0, 0]
+        assert wait(start(1, one, options.steps, options.steps // 2)) == [0]
+        assert wait(start(2, two, fewer, fewer)) == [0, 0]
         for row in (
             lambda: killed(last / "killed", one, options.steps),
             lambda: disturb(last / "stopped", two, fewer, options.moments, signal.SIGTERM),

@@ -13,12 +13,9 @@ JSON, and, for the full size, benchmarks/results/train_memory.json.
 
 import argparse
 import json
-import os
-import socket
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from forked import fork, wait
 from pmc_llama.environment import describe_environment
 from pmc_llama.files import read_json, write_json
 from pmc_llama.model.load import ModelOrigin, build_model
@@ -135,26 +133,8 @@ def loss(ours: bool) -> dict[str, int]:
 
 
 def in_processes(count: int, work: Callable[[int], None]) -> None:
-    """`work(rank)` in forked processes, which find each other as under torchrun; their memory begins as this one's."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(probe.getsockname()[1]), WORLD_SIZE=str(count))
-    children = []
-    for rank in range(count):
-        child = os.fork()
-        if child:
-            children.append(child)
-            continue
-        code = 1
-        try:
-            os.environ["RANK"] = str(rank)
-            work(rank)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    """`work(rank)` in forked processes, whose memory begins as this one's. Raises SystemExit where one failed."""
+    codes = wait(fork(count, work))
     if any(codes):
         raise SystemExit(f"processes ended with {codes}")
 

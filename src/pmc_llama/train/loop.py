@@ -80,22 +80,8 @@ def train(
         world.barrier()  # nobody may finish before everybody has looked
         if finished is not None:
             return TrainSummary(**finished)
-        if world.device.type == "cpu":
-            keep_freed_memory()
-        net = build_model(
-            model,
-            tokenizer=tokenizer,
-            mesh=world.mesh,
-            device=world.device,
-            dtype=dtype,
-            seed=seed,
-            lora=lora,
-            recompute=options.activation_checkpointing,
-            compiled=options.compile,
-        )
-        attach_loss(net, compiled=options.compile)
-        optimizer = build_optimizer(net, options)
-        guard = Guard(world.device, options.skip_spikes)
+        net = _build(model, options, lora, tokenizer, seed, dtype, world)
+        optimizer, guard = build_optimizer(net, options), Guard(world.device, options.skip_spikes)
         checkpoints = Checkpoints(
             out / "checkpoints",
             net,
@@ -106,6 +92,7 @@ def train(
             keep_every=options.keep_every,
             every_s=options.save_every_s,
         )
+        run = _Run(net, optimizer, guard, checkpoints, batches, heldout, options, seed, steps, stop, world)
         if world.device.type == "cuda":
             dry_run(net, optimizer, options, world)
         start = checkpoints.resume()
@@ -114,25 +101,7 @@ def train(
         work = flops_per_token(net.config, options.seq_len, frozen_base=lora is not None)
         speed = Speed(work, gpu_peak(world.device), world.size)
         with Metrics(out, label, start, steps, speed, options.trackers, identity, writes=world.is_first) as metrics:
-            try:
-                _run_steps(
-                    net,
-                    optimizer,
-                    guard,
-                    batches,
-                    heldout,
-                    options,
-                    seed,
-                    start,
-                    steps,
-                    metrics,
-                    checkpoints,
-                    stop,
-                    world,
-                )
-            except TrainingError:  # raised by all processes alike
-                checkpoints.finish(world)
-                raise
+            _run_steps(run, start, metrics)
         export_hf(net, tokenizer, export_to, is_first=world.is_first, base=str(model.path or ""))
         summary = TrainSummary(steps, metrics.loss, metrics.heldout, metrics.tokens, metrics.tokens_per_second)
         if world.is_first:
@@ -143,46 +112,93 @@ def train(
         return summary
 
 
-def _run_steps(
-    net: Any,
-    optimizer: torch.optim.AdamW,
-    guard: Guard,
-    batches: BatchSource,
-    heldout: Mapping[str, BatchSource],
+def _build(
+    model: ModelOrigin,
     options: TrainSection,
+    lora: LoraSection | None,
+    tokenizer: PreTrainedTokenizerBase,
     seed: int,
-    start: int,
-    steps: int,
-    metrics: Metrics,
-    checkpoints: Checkpoints,
-    stop: StopFlag,
+    dtype: torch.dtype,
     world: World,
-) -> None:
+) -> Any:
+    """The sharded model with its loss."""
+    if world.device.type == "cpu":
+        keep_freed_memory()
+    net = build_model(
+        model,
+        tokenizer=tokenizer,
+        mesh=world.mesh,
+        device=world.device,
+        dtype=dtype,
+        seed=seed,
+        lora=lora,
+        recompute=options.activation_checkpointing,
+        compiled=options.compile,
+    )
+    attach_loss(net, compiled=options.compile)
+    return net
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of a run work on and with."""
+
+    net: Any
+    optimizer: torch.optim.AdamW
+    guard: Guard
+    checkpoints: Checkpoints
+    batches: BatchSource
+    heldout: Mapping[str, BatchSource]
+    options: TrainSection
+    seed: int
+    steps: int
+    stop: StopFlag
+    world: World
+
+
+def _run_steps(run: _Run, start: int, metrics: Metrics) -> None:
+    """Steps start + 1 to the last, with what is due after each; all that was begun is written, whatever ends them."""
     if start == 0:
-        metrics.add_heldout(0, measure(net, heldout, options.micro_batch, world))
-    for step, rows in _upcoming(batches, start, steps, world):
-        batch = micro_batches(rows, options.micro_batch, world.device)
-        written, due = checkpoints.is_written(), checkpoints.is_due
-        totals = agree(world, rows, batch, stop=stop.asked, save=due, written=written)
-        if totals.written:
-            checkpoints.mark_whole(world)
-        if totals.stop:
-            _stop(step - 1, metrics, checkpoints, world)
-        if totals.save and step - 1 > start:
-            metrics.flush()
-            checkpoints.save(step - 1, world)
-        torch.manual_seed(seed * 1_000_003 + step * 4_099 + world.rank)  # dropout: a function of the step
-        lr = learning_rate(step, steps, options)
-        values = train_step(net, optimizer, guard, batch, totals, step=step, lr=lr, clip=options.clip, world=world)
-        metrics.add(step, lr, totals, batches.coverage(step), batches.coverage_by_source(step), values)
-        if _due(step, options.log_every, steps):
-            metrics.flush()
-        if _due(step, options.eval_every, steps):
-            metrics.add_heldout(step, measure(net, heldout, options.micro_batch, world))
-        if options.save_every is not None and _due(step, options.save_every, steps):
-            metrics.flush()
-            checkpoints.save(step, world)
-    checkpoints.finish(world)
+        _measure(run, 0, metrics)
+    try:
+        for step, rows in _upcoming(run.batches, start, run.steps, run.world):
+            _step(run, step, rows, metrics, start)
+            if _due(step, run.options.log_every, run.steps):
+                metrics.flush()
+            if _due(step, run.options.eval_every, run.steps):
+                _measure(run, step, metrics)
+            if run.options.save_every is not None and _due(step, run.options.save_every, run.steps):
+                metrics.flush()
+                run.checkpoints.save(step, run.world)
+    except TrainingError:  # raised by all processes alike
+        run.checkpoints.finish(run.world)
+        raise
+    run.checkpoints.finish(run.world)
+
+
+def _step(run: _Run, step: int, rows: Rows, metrics: Metrics, start: int) -> None:
+    """One step; before it what all processes agree on: to stop, and to save what there is."""
+    options, world, checkpoints = run.options, run.world, run.checkpoints
+    batch = micro_batches(rows, options.micro_batch, world.device)
+    written, due = checkpoints.is_written(), checkpoints.is_due
+    totals = agree(world, rows, batch, stop=run.stop.asked, save=due, written=written)
+    if totals.written:
+        checkpoints.mark_whole(world)
+    if totals.stop:
+        _stop(step - 1, metrics, checkpoints, world)
+    if totals.save and step - 1 > start:
+        metrics.flush()
+        checkpoints.save(step - 1, world)
+    torch.manual_seed(run.seed * 1_000_003 + step * 4_099 + world.rank)  # dropout: a function of the step
+    lr = learning_rate(step, run.steps, options)
+    values = train_step(
+        run.net, run.optimizer, run.guard, batch, totals, step=step, lr=lr, clip=options.clip, world=world
+    )
+    metrics.add(step, lr, totals, run.batches.coverage(step), run.batches.coverage_by_source(step), values)
+
+
+def _measure(run: _Run, step: int, metrics: Metrics) -> None:
+    metrics.add_heldout(step, measure(run.net, run.heldout, run.options.micro_batch, run.world))
 
 
 def attach_loss(net: Any, *, compiled: bool = False) -> None:
