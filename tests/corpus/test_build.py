@@ -135,6 +135,18 @@ def test_filters(world: Path, tmp_path: Path, select: dict, reason: str | None, 
     assert reason is None or summary["dropped"][reason] == 2
 
 
+def test_word_counts_lie_under_the_data_root_and_count_as_input(world: Path, tmp_path: Path) -> None:
+    clean = {"profile": "pes2o", "word_counts": "counts.csv"}
+    with pytest.raises(InputError, match=r"clean.word_counts: 'counts.csv' matches no file"):
+        build_corpus(section(BOTH[1], clean=clean), world, tmp_path / "out", workers=1)
+    (world / "counts.csv").write_text("words,12\nof,100000000000000\n")
+    build_corpus(section(BOTH[1], clean=clean), world, tmp_path / "out", workers=1)
+    first = check_accounts(tmp_path / "out")
+    (world / "counts.csv").write_text("words,12\nof,1000\nthe,1000\nbody,1000\n")
+    build_corpus(section(BOTH[1], clean=clean), world, tmp_path / "out", workers=1)
+    assert check_accounts(tmp_path / "out")["fingerprint"] != first["fingerprint"], "other counts, another corpus"
+
+
 def test_parts_do_not_depend_on_the_number_of_workers(world: Path, tmp_path: Path) -> None:
     outs = []
     for workers in (1, 2, 5):  # 3 inputs: more and fewer workers than inputs

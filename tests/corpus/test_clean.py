@@ -1,5 +1,6 @@
 """Cleaning: each rule on small texts, the profiles on a whole paper, and the same paper from two formats."""
 
+import math
 import re
 import statistics
 from collections import Counter
@@ -17,6 +18,8 @@ from pmc_llama.corpus.readers.base import Options
 from pmc_llama.corpus.readers.sniff import reader_for
 from pmc_llama.corpus.rules import Piece, rejoin, tidy_text, without_back_matter, without_empty_headers
 from pmc_llama.corpus.storage import InputFile
+from pmc_llama.corpus.word_counts import WordCounts, without_rare_words
+from pmc_llama.errors import InputError
 from pmc_llama.recipe.corpus import CleanSection
 
 
@@ -221,6 +224,33 @@ def test_pes2o_gates(words: list[str], paragraphs: int, year: int | None, reason
     ]
     paper = Paper(text=text, spans=tuple(spans), year=year)
     assert Cleaner(CleanSection(profile="pes2o")).text(paper)[2] == reason
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> Path:
+    path = tmp_path / "unigram_freq.csv"
+    path.write_text("word,count\nthe,1000000000\n" + "".join(f"w{number},1000\n" for number in range(1000)))
+    return path
+
+
+def test_paragraphs_of_rare_words_go_where_counts_are_given(counts: Path) -> None:
+    # log2(1e9 + 1e6) is about 29.9: `the` has log2 probability 0, a `w` -19.9, an unknown word log2(sqrt(1001)+1)-29.9
+    table = WordCounts(str(counts))
+    assert table.mean_log2("The the the") == pytest.approx(-math.log2(1.001), abs=1e-9)
+    in_between = (math.log2(1000) + math.log2(1001**0.5 + 1)) / 2 - math.log2(1.001e9)
+    assert table.mean_log2("w1 zzz") == pytest.approx(in_between)
+    assert table.mean_log2("") == 0
+    found = pieces(("abstract", "zz yy"), ("paragraph", "zz yy xx"), ("paragraph", "the w1"), ("header", "qq"))
+    assert shown(without_rare_words(found, str(counts))) == ["zz yy", "the w1", "qq"]
+    assert without_rare_words(found, None) == found
+
+
+def test_word_counts_belong_to_pes2o_and_must_be_counts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only profile 'pes2o' uses it"):
+        CleanSection(word_counts="x.csv")
+    (tmp_path / "x.csv").write_text("hello\nworld\n")
+    with pytest.raises(InputError, match=r"x\.csv: no line is of the form word,count"):
+        WordCounts(str(tmp_path / "x.csv"))
 
 
 def clean_texts(paths: list[Path], papers: PaperMap) -> dict[int, str]:

@@ -1,6 +1,7 @@
 """Looking at a corpus: statistics, one paper before and after, the card."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -88,5 +89,8 @@ def test_card_has_valid_front_matter_and_all_counts(root: Path) -> None:
     summary = json.loads((root / "out" / "corpus.json").read_text())
     for reason, count in summary["dropped"].items():
         assert f"| {reason} | {count} |" in body
+    licenses = Counter(pl.read_parquet(root / "out" / "parts").get_column("license").to_list())
+    assert len(licenses) > 1
+    assert all(f"| {name or 'unknown'} | {count} |" in body for name, count in licenses.items())
     columns = pl.scan_parquet(root / "out" / "parts" / "*.parquet").collect_schema().names()
     assert all(f"`{column}`" in body for column in columns)

@@ -19,7 +19,7 @@ from pmc_llama.corpus.compare import Verdict, find_boilerplate, find_duplicates
 from pmc_llama.corpus.contamination import Hit, Probe, load_probes, save_probes
 from pmc_llama.corpus.earlier import HITS, EarlierCorpus
 from pmc_llama.corpus.engine import Engine, open_engine
-from pmc_llama.corpus.items import Item, find_files, plan_items
+from pmc_llama.corpus.items import Item, find_files, plan_items, with_word_counts
 from pmc_llama.corpus.join import read_deleted, read_papers_shard, write_array, write_paper_map, write_pmc_ids
 from pmc_llama.corpus.parts import Part, PartTask, write_part
 from pmc_llama.corpus.stage import Job, stage_item, staged_path
@@ -51,48 +51,77 @@ def build_corpus(
     earlier = None if append_to is None else EarlierCorpus(append_to)
     items = plan_items(section, data_root, first=earlier.items if earlier else 0)
     joined = _joined_files(section, data_root)
-    fingerprint = _fingerprint(section, items, joined, probes, earlier)
+    located = with_word_counts(section, data_root)
+    files = [path for item in items for path, _, _ in item.files]
+    files += [path for tables in joined for paths in tables for path in paths]
+    files += [located.clean.word_counts] if located.clean.word_counts else []
+    fingerprint = _fingerprint(section, files, probes, earlier)
     summary_path, work = out / "corpus.json", out / "work"
     if summary_path.exists() and read_json(summary_path)["fingerprint"] == fingerprint:
         shutil.rmtree(work, ignore_errors=True)
         return dict(read_json(summary_path))
-    job = Job(section.model_dump_json(), str(work.absolute()))
+    job = Job(located.model_dump_json(), str(work.absolute()))
     _start(out, work, fingerprint)
     asked = sha256_json([list(probe) for probe in probes])
-    hits = earlier.hits(asked) if earlier and probes else []
+    hits = earlier.hits(asked) if earlier and probes else []  # refused before anything is read
     if probes:
         save_probes(probes, job.probes)
     with open_engine(section, workers) as engine:
         _map_ids(job, section, joined, engine)
         _stage(job, items, engine)
-        records = [read_json(job.staged / f"{item.index:05d}.json") for item in items]
-        staged = [[staged_path(job, item.index, n) for n in range(record["segments"])]
-                  for item, record in zip(items, records, strict=True)]  # fmt: skip
-        flat = [path for paths in staged for path in paths]
+        staged = _staged(job, items)
+        segments = [path for one in staged for path in one.segments]
         known = earlier.keys(section.dedup.near, engine) if earlier else None
-        verdicts, reasons = find_duplicates(section, flat, known)
-        lines = find_boilerplate(section, flat, verdicts, work / "boilerplate.npy")
+        verdicts, reasons = find_duplicates(section, segments, known)
+        lines = find_boilerplate(section, segments, verdicts, work / "boilerplate.npy")
         first_part = earlier.parts if earlier else 0
-        parts = _write_parts(job, out, flat, verdicts, lines, engine, first_part)
-    outcomes, judged = [], iter(zip(verdicts, parts, strict=True))  # in the order of `flat`
-    for item, record, paths in zip(items, records, staged, strict=True):
-        own = list(islice(judged, len(paths)))
-        outcomes.append(
-            Outcome(item, record, [verdict for verdict, _ in own], [part for _, part in own if part is not None])
-        )
-    summary = write_accounts(section, out, outcomes, reasons)
+        parts = _write_parts(job, out, segments, verdicts, lines, engine, first_part)
+    summary = write_accounts(section, out, _outcomes(staged, verdicts, parts), reasons)
     if earlier:
         earlier.take_over(out)
         summary = earlier.add_to(summary)
     if probes:
-        hits += [msgspec.convert(hit, Hit) for record in records for hit in record["hits"]]
-        write_json(out / HITS, {"probes": asked, "hits": hits})
-        summary["contamination"] = load_probes(job.probes).report(hits)
-        write_json(out / "contamination.json", summary["contamination"])
+        summary["contamination"] = _report_contamination(job, out, asked, hits, staged)
     write_card(section, summary, out)
     write_json(summary_path, summary | {"fingerprint": fingerprint})
     shutil.rmtree(work)
     return summary | {"fingerprint": fingerprint}
+
+
+class Staged(NamedTuple):
+    """An item that was read: what its record says, and the files of its papers."""
+
+    item: Item
+    record: dict[str, Any]
+    segments: list[Path]
+
+
+def _staged(job: Job, items: list[Item]) -> list[Staged]:
+    records = [read_json(job.staged / f"{item.index:05d}.json") for item in items]
+    return [
+        Staged(item, record, [staged_path(job, item.index, number) for number in range(record["segments"])])
+        for item, record in zip(items, records, strict=True)
+    ]
+
+
+def _outcomes(staged: list[Staged], verdicts: list[Verdict], parts: list[Part | None]) -> list[Outcome]:
+    """What became of each item; `verdicts` and `parts` follow the segments of all items in a row."""
+    judged = iter(zip(verdicts, parts, strict=True))
+    outcomes = []
+    for one in staged:
+        own = list(islice(judged, len(one.segments)))
+        written = [part for _, part in own if part is not None]
+        outcomes.append(Outcome(one.item, one.record, [verdict for verdict, _ in own], written))
+    return outcomes
+
+
+def _report_contamination(job: Job, out: Path, asked: str, hits: list[Hit], staged: list[Staged]) -> dict[str, Any]:
+    """Write all papers' hits, which a later corpus takes over, and the report a task; returns the report."""
+    hits = hits + [msgspec.convert(hit, Hit) for one in staged for hit in one.record["hits"]]
+    write_json(out / HITS, {"probes": asked, "hits": hits})
+    report = load_probes(job.probes).report(hits)
+    write_json(out / "contamination.json", report)
+    return report
 
 
 class Joined(NamedTuple):
@@ -115,16 +144,10 @@ def _joined_files(section: CorpusSection, data_root: Path) -> list[Joined]:
 
 
 def _fingerprint(
-    section: CorpusSection,
-    items: list[Item],
-    joined: list[Joined],
-    probes: Sequence[Probe],
-    earlier: EarlierCorpus | None,
+    section: CorpusSection, files: list[str], probes: Sequence[Probe], earlier: EarlierCorpus | None
 ) -> str:
     """A hash of all that the parts depend on: recipe, this package's code, questions, inputs by size and time."""
     code = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.rglob("*.py"))}
-    files = [path for item in items for path, _, _ in item.files]
-    files += [path for tables in joined for paths in tables for path in paths]
     inputs = [[path, *stat(path)] for path in files]
     recipe = section.model_dump(mode="json", exclude={"engine", "ray_address"})
     value = {"section": recipe, "code": code, "inputs": inputs, "probes": [list(probe) for probe in probes]}

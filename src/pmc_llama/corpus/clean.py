@@ -19,6 +19,7 @@ from pmc_llama.corpus.rules import (
     without_back_matter,
     without_empty_headers,
 )
+from pmc_llama.corpus.word_counts import without_rare_words
 from pmc_llama.recipe.corpus import RULES, CleanSection
 
 Rule = Callable[[Paper, list[Piece], CleanSection], list[Piece]]
@@ -28,6 +29,7 @@ RULE_OF: dict[str, Rule] = {
     "mentions": lambda paper, pieces, section: meditron_mentions(paper, pieces),
     "rejoin": lambda paper, pieces, section: rejoin(pieces),
     "characters": lambda paper, pieces, section: tidy_text(pieces),
+    "rare_words": lambda paper, pieces, section: without_rare_words(pieces, section.word_counts),
     "empty_headers": lambda paper, pieces, section: without_empty_headers(pieces),
 }
 METADATA_KINDS = frozenset(("title", "venue"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from pmc_llama.corpus.storage import find, is_remote, stat
+from pmc_llama.corpus.word_counts import word_counts
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.corpus import CorpusSection, SourceSection
 
@@ -41,6 +42,15 @@ def plan_items(section: CorpusSection, data_root: Path, first: int = 0) -> list[
         files = [(path, _name(path, data_root), stat(path).size_bytes) for path in _find(source, data_root)]
         groups += [(number, group) for group in _grouped(files, source)]
     return [Item(index, number, files[0][1], tuple(files)) for index, (number, files) in enumerate(groups, first)]
+
+
+def with_word_counts(section: CorpusSection, data_root: Path) -> CorpusSection:
+    """The section with the full path of its table of word counts. Raises InputError where that holds no counts."""
+    if section.clean.word_counts is None:
+        return section
+    path = find_files([section.clean.word_counts], data_root, "clean.word_counts")[0]
+    word_counts(path)
+    return section.model_copy(update={"clean": section.clean.model_copy(update={"word_counts": path})})
 
 
 def find_files(patterns: list[str], data_root: Path, key: str) -> list[str]:

@@ -236,7 +236,7 @@ def without_empty_headers(pieces: list[Piece]) -> list[Piece]:
 
 
 def pes2o_refusal(pieces: list[Piece], paper: Paper) -> str | None:
-    """peS2o's gates on length, age, structure and the most frequent word; the one on web frequencies is not here."""
+    """peS2o's gates on length, age, structure and the most frequent word."""
     words = [word for piece in pieces for word in piece.text.split()]
     if len(words) <= PES2O_MIN_WORDS:
         return "too_few_words"

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pmc_llama.corpus.clean import Cleaner
-from pmc_llama.corpus.items import find_files, plan_items
+from pmc_llama.corpus.items import find_files, plan_items, with_word_counts
 from pmc_llama.corpus.paper import Counts, Paper, Skip, parse_pmcid
 from pmc_llama.corpus.readers.base import Options, line_blocks
 from pmc_llama.corpus.readers.sniff import reader_for
@@ -40,7 +40,7 @@ def show_paper(section: CorpusSection, data_root: Path, name: str) -> list[Shown
     corpusid = int(name.removeprefix("s2:")) if name.startswith("s2:") and name[3:].isdigit() else None
     if pmcid is None and corpusid is None:
         raise InputError(f"{name!r} is no PMC id (PMC1950857) and no corpus id (s2:255784639)")
-    cleaner, found = Cleaner(section.clean), []
+    cleaner, found = Cleaner(with_word_counts(section, data_root).clean), []
     for paper, source in _versions(section, data_root, pmcid, corpusid):
         text, removed, refusal = cleaner.text(paper)
         found.append(Shown(source, paper, text, removed, refusal))

@@ -90,13 +90,18 @@ class CleanSection(Section):
     """Rules of the profile that are left out, by the names that the ledger counts them under."""
     boilerplate: int | None = Field(default=None, ge=2)
     """Remove lines that stand in at least so many papers, word for word (None: keep them)."""
+    word_counts: str | None = None
+    """For `pes2o`: a CSV of `word,count` lines, such as the Google 1T unigrams that peS2o used; paragraphs whose words
+    are rare by it (mean log2 probability under -20) are removed. Relative to `data.root`, or a URL."""
 
     @model_validator(mode="after")
-    def _off_is_known(self) -> "CleanSection":
+    def _rules_are_known(self) -> "CleanSection":
         known = RULES[self.profile]
         for name in self.off:
             if name not in known:
                 raise ValueError(f"off: profile {self.profile!r} has no rule {name!r}; its rules: {', '.join(known)}")
+        if self.word_counts is not None and self.profile != "pes2o":
+            raise ValueError(f"word_counts: only profile 'pes2o' uses it, not {self.profile!r}")
         return self
 
 
@@ -104,7 +109,7 @@ RULES: dict[str, list[str]] = {
     "raw": [],
     "clean": ["back_matter", "citations", "rejoin", "characters", "empty_headers"],
     "meditron": ["mentions", "characters", "empty_headers"],
-    "pes2o": ["rejoin", "characters", "empty_headers"],
+    "pes2o": ["rejoin", "characters", "rare_words", "empty_headers"],
 }
 """The switchable rules of each profile, in their order."""
 
