@@ -5,7 +5,6 @@ import math
 import re
 
 from pmc_llama.corpus.rules import Piece
-from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
 
 MIN_MEAN_LOG2 = -20.0
@@ -21,6 +20,8 @@ class WordCounts:
     """
 
     def __init__(self, path: str) -> None:
+        from pmc_llama.corpus.storage import InputFile  # cleaning without a table needs no decompressor
+
         lines = InputFile(path, hashed=False).read_all().decode("utf-8", "replace").splitlines()
         pairs = (line.strip().rpartition(",") for line in lines)
         counts = {word.lower(): int(count) for word, _, count in pairs if count.isdecimal() and int(count)}
