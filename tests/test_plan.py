@@ -122,3 +122,11 @@ def test_unknown_hardware_and_models_are_named() -> None:
 def test_every_recipe_is_valid_and_can_be_planned(path: Path) -> None:
     stages = plan(load_recipe(path), "64xA100-80GB")
     assert stages[0].stage == "pretrain" and all(stage.fits for stage in stages)
+
+
+def test_what_needs_the_same_is_said_once() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "pmc-llama-7b.yaml")
+    text = render(plan(recipe, "8xA100-80GB"), "8xA100-80GB")
+    assert "\ndata_efficient_1, data_efficient_5, data_efficient_10, data_efficient_25," in text
+    assert text.count("memory of a GPU") == 4  # pretrain, full, peft and all shares
+    assert "hours a billion" in text

@@ -1,7 +1,8 @@
 """Before you rent GPUs: memory of each process by part, whether it fits, tokens per second, hours and cost."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from pmc_llama.errors import RecipeError
@@ -218,16 +219,17 @@ def _parse(gpus: str) -> tuple[int, Gpu]:
 
 
 def render(stages: list[StagePlan], gpus: str, mfu: float = MFU) -> str:
-    """The plan as text."""
+    """The plan as text; stages that follow each other and need the same are one paragraph."""
     lines = [f"on {gpus}, at an assumed MFU of {mfu:.0%} ({FLOPS_FORMULA})"]
-    for stage in stages:
-        lines.append(
-            f"\n{stage.stage}: {stage.parameters / 1e9:.2f} B parameters, {stage.trained / 1e6:,.1f} M trained"
-        )
+    for stage, alike in groupby(stages, lambda one: replace(one, stage="")):
+        names = ", ".join(one.stage for one in alike)
+        lines.append(f"\n{names}: {stage.parameters / 1e9:.2f} B parameters, {stage.trained / 1e6:,.1f} M trained")
         parts = ", ".join(f"{name} {value / 2**30:.1f}" for name, value in vars(stage.memory).items())
         verdict = "fits" if stage.fits else stage.advice
         lines.append(f"  memory of a GPU: {stage.memory.total / 2**30:.1f} GiB ({parts}): {verdict}")
-        lines.append(f"  {stage.tokens_per_second:,.0f} tokens/s")
+        lines.append(
+            f"  {stage.tokens_per_second:,.0f} tokens/s, {1e9 / stage.tokens_per_second / 3600:,.1f} hours a billion"
+        )
         if stage.hours is not None and stage.tokens is not None:
             cost = "" if stage.cost is None else f", ${stage.cost:,.0f}"
             lines.append(f"  {stage.tokens / 1e9:,.2f} B tokens: {stage.hours:,.1f} hours{cost}")
