@@ -133,14 +133,14 @@ def compare(name: str, texts: list[str], unseen: int, tools: list[str], runs: in
 
 
 def scale(texts: list[str], runs: int) -> list[dict[str, Any]]:
-    """The whole stage, Parquet to store, with one worker and with two, on 6,000 papers."""
+    """The whole stage, Parquet to store, with one worker and with two, on 12,000 papers."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
-        corpus, ten = Path(name) / "corpus", texts * 10
+        corpus, many = Path(name) / "corpus", texts * 20
         (corpus / "parts").mkdir(parents=True)
         for part in range(16):
-            ids = [f"s2:{number}" for number in range(part, len(ten), 16)]
-            table = pa.table({"paper_id": ids, "text": ten[part::16]})
+            ids = [f"s2:{number}" for number in range(part, len(many), 16)]
+            table = pa.table({"paper_id": ids, "text": many[part::16]})
             pq.write_table(table, corpus / "parts" / f"part-{part:05d}.parquet", compression="zstd")
         for run in range(runs):
             for workers, found in seconds.items():
