@@ -11,7 +11,7 @@ import pmc_llama
 
 ROOT = Path(pmc_llama.__file__).parent
 FLOORS = [
-    {"recipe", "recipes", "stamps", "files", "errors", "progress", "environment", "hub"},
+    {"recipe", "recipes", "stamps", "files", "errors", "progress", "environment", "hub", "licenses"},
     {"train", "model", "qa"},
     {"corpus", "tokens", "minimed", "experiment", "report", "release", "serve"},
     {"stages", "pretraining", "pipeline", "plan", "doctor"},

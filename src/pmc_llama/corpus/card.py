@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from pmc_llama.files import write_text
+from pmc_llama.licenses import count_licenses
 from pmc_llama.recipe.corpus import CorpusSection
 
 FRONT = """---
@@ -33,26 +32,17 @@ COLUMNS = """| column | |
 
 def write_card(section: CorpusSection, summary: dict[str, Any], out: Path) -> None:
     """Write `README.md` beside the parts."""
-    write_text(out / "README.md", render_card(section, summary, count_licenses(out, summary)))
+    write_text(out / "README.md", render_card(section, summary, count_licenses(out)))
 
 
-def count_licenses(corpus: Path, summary: dict[str, Any]) -> dict[str | None, int]:
-    """Papers of each licence in all parts, most first; None: unknown."""
-    files = [corpus / part["file"] for part in summary["parts"]]
-    if not files:
-        return {}
-    counts = pl.scan_parquet(files).group_by("license").len().sort(["len", "license"], descending=[True, False])
-    return dict(counts.collect().iter_rows())
-
-
-def render_card(section: CorpusSection, summary: dict[str, Any], licenses: dict[str | None, int]) -> str:
+def render_card(section: CorpusSection, summary: dict[str, Any], licenses: list[tuple[str | None, int]]) -> str:
     """The card as Markdown."""
     lines = [
         FRONT,
         f"# A corpus of {summary['kept']:,} papers, {summary['chars']:,} characters\n",
         "Every paper keeps its own licence (column `license`); the collection grants no rights beyond it.\n",
         "| licence | papers |\n|---|---:|",
-        *[f"| {name or 'unknown'} | {count:,} |" for name, count in licenses.items()],
+        *[f"| {name or 'unknown'} | {count:,} |" for name, count in licenses],
         "",
         "## Where it comes from\n",
         "| source | format | in | kept |\n|---|---|---:|---:|",

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from pmc_llama import __version__
 from pmc_llama.files import write_text
 from pmc_llama.hub import is_hub_id
+from pmc_llama.licenses import count_licenses
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import corpus_path
 from pmc_llama.release.trained import Trained, first_recipe, read_if_there, revisions_of
@@ -134,19 +135,8 @@ def _totals(model: Trained, name: str) -> dict[str, Any]:
 def _corpus_facts(model: Trained, name: str) -> dict[str, Any] | None:
     totals = _totals(model, name)
     store = read_if_there(model.run_dir / "tokens" / name / "store.json") or {}
-    licenses = _paper_licenses(corpus_path(model.recipe, name))
+    licenses = [(name or "not stated", n) for name, n in count_licenses(corpus_path(model.recipe, name))]
     return {**totals, "tokens": store.get("tokens"), "licenses": licenses} if totals else None
-
-
-def _paper_licenses(corpus: Path) -> list[tuple[str, int]]:
-    """How many papers stand under each licence, the most frequent first."""
-    import polars as pl
-
-    if not any((corpus / "parts").glob("*.parquet")):
-        return []
-    papers = pl.scan_parquet(corpus / "parts" / "*.parquet").select(pl.col("license").fill_null("not stated"))
-    counts = papers.group_by("license").len().sort(["len", "license"], descending=[True, False]).collect()
-    return [(str(license), int(count)) for license, count in counts.rows()]
 
 
 def _heldout(run_dir: Path) -> dict[str, tuple[float, float]]:
