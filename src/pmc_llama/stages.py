@@ -18,6 +18,7 @@ from pmc_llama.recipe.inputs import (
     evaluation_settings,
     fingerprint,
     scratch_model_path,
+    tokenizer_fingerprint,
     tokenizer_path,
 )
 from pmc_llama.recipe.qa import SCORED_BY
@@ -84,9 +85,17 @@ def _corpus_settings(recipe: Recipe, section: CorpusSection | None) -> Any:
         return None
     return {
         "section": section.settings(frozenset({"engine", "ray_address"})),
-        "files": fingerprint(recipe, corpus_patterns(section)),
+        "files": _corpus_files(recipe, section),
         "tests": evaluation_settings(recipe, exclude=frozenset({"prompt", "answers"}) | SCORED_BY),
     }
+
+
+def _corpus_files(recipe: Recipe, section: CorpusSection) -> list[Any]:
+    from pmc_llama.corpus.storage import find, is_remote, stat
+
+    patterns = corpus_patterns(section)
+    here = fingerprint(recipe, [pattern for pattern in patterns if not is_remote(pattern)])
+    return here + [[url, *stat(url)] for pattern in patterns if is_remote(pattern) for url in find(pattern)]
 
 
 def _build_corpus(recipe: Recipe, section: CorpusSection | None, name: str) -> str:
@@ -263,7 +272,7 @@ STAGES: tuple[Stage, ...] = (
         needs=("minimed", "corpus", "general", "extra"),
         settings=lambda recipe: [
             recipe.tokens.settings(),
-            fingerprint(recipe, [recipe.tokenizer.path]),
+            tokenizer_fingerprint(recipe),
             *_previous(recipe, "tokens"),
         ],
         outputs=lambda recipe: [recipe.run_path / "tokens"],

@@ -11,11 +11,16 @@ from typing import Any
 import fsspec
 import polars as pl
 import pytest
+import yaml
+from tests.builders import small_recipe
 from tests.corpus.samples import jats, papers_row, s2orc_row, write_lines, write_tar
 
 from pmc_llama.corpus.build import build_corpus
 from pmc_llama.errors import InputError
+from pmc_llama.pipeline import run_recipe
+from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.recipe.inputs import tokenizer_fingerprint
 
 FILE_LIST = "Article File,Article Citation,AccessionID,LastUpdated,PMID,License,Retracted\n"
 
@@ -287,3 +292,34 @@ def test_inputs_may_be_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert read_parts(tmp_path / "out")["paper_id"].to_list() == ["pmc:1", "pmc:2"]
     finally:
         server.stop()
+
+
+def test_a_recipe_may_name_its_inputs_by_url_and_sees_when_they_change(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shard = write_lines(data / "a.jsonl", [s2orc_row(1, pmcid="11"), s2orc_row(2)])
+    question = {
+        "question": "Which?",
+        "options": {"A": "x", "B": "y"},
+        "answer_idx": "A",
+        "answer": "x",
+        "meta_info": "",
+    }
+    write_lines(data / "test.jsonl", [question])
+    recipe = small_recipe() | {"run_dir": str(tmp_path / "run"), "data": {"root": str(data)}}
+    recipe["tokenizer"] = {"path": "owner/name"}  # on the hub, and not needed so far
+    recipe["corpus"] = {"sources": [{"name": "s2orc", "paths": [f"file://{shard}"]}]}
+    recipe["tasks"] = {"medqa": {"format": "medqa", "train": "test.jsonl", "test": "test.jsonl"}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for rows, kept in ((None, 1), ([s2orc_row(1, pmcid="11"), s2orc_row(2, pmcid="22")], 2)):
+        if rows is not None:
+            write_lines(shard, rows)
+        run_recipe(tmp_path / "recipe.yaml", until="corpus")
+        assert check_accounts(tmp_path / "run" / "corpus")["kept"] == kept
+
+
+def test_a_tokenizer_file_that_is_missing_is_told_at_once_and_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(
+        small_recipe() | {"data": {"root": str(tmp_path)}, "tokenizer": {"path": "owner/tokenizer.model"}}
+    )
+    with pytest.raises(InputError, match=r"no file matches 'owner/tokenizer.model'"):
+        tokenizer_fingerprint(recipe)

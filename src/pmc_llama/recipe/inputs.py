@@ -33,8 +33,13 @@ def fingerprint(recipe: Recipe, patterns: list[str]) -> list[Any]:
 
 
 def corpus_patterns(section: CorpusSection) -> list[str]:
-    """All input paths of a corpus."""
-    return [pattern for source in section.sources for pattern in (*source.paths, *source.papers)]
+    """All input paths of a corpus, with the tables that complete its sources."""
+    patterns = [
+        pattern
+        for source in section.sources
+        for pattern in (*source.paths, *source.papers, *filter(None, [source.pmc_ids]), *source.deleted)
+    ]
+    return [*patterns, *filter(None, [section.clean.word_counts])]
 
 
 def corpus_path(recipe: Recipe, name: str) -> Path:
@@ -56,10 +61,21 @@ def evaluation_settings(recipe: Recipe, exclude: frozenset[str] = frozenset()) -
 
 def tokenizer_path(recipe: Recipe) -> Path:
     """The tokenizer's file or folder; that of a hub id is downloaded. Raises InputError where that fails."""
-    local = recipe.data_root / recipe.tokenizer.path
-    if local.exists() or not is_hub_id(recipe.tokenizer.path):
-        return local
-    return hub_folder(recipe.tokenizer.path, TOKENIZER_FILES)
+    if _tokenizer_is_on_hub(recipe):
+        return hub_folder(recipe.tokenizer.path, TOKENIZER_FILES)
+    return recipe.data_root / recipe.tokenizer.path
+
+
+def tokenizer_fingerprint(recipe: Recipe) -> list[Any]:
+    """What tells that the tokenizer is another one, without downloading it: its hub id, else its file."""
+    path = recipe.tokenizer.path
+    return [path] if _tokenizer_is_on_hub(recipe) else fingerprint(recipe, [path])
+
+
+def _tokenizer_is_on_hub(recipe: Recipe) -> bool:
+    path = recipe.tokenizer.path
+    is_file = path.endswith((".model", ".json"))  # one that is missing is an error to tell at once, not a download
+    return is_hub_id(path) and not is_file and not (recipe.data_root / path).exists()
 
 
 def base_model_path(recipe: Recipe) -> Path | str:

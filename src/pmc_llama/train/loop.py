@@ -157,7 +157,7 @@ class _Run:
 
 
 def _run_steps(run: _Run, start: int, metrics: Metrics) -> None:
-    """Steps start + 1 to the last, with what is due after each; all that was begun is written, whatever ends them."""
+    """Steps start + 1 to the last, with what is due after each; checkpoints that were begun are finished."""
     if start == 0:
         _measure(run, 0, metrics)
     try:
