@@ -7,9 +7,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+
+from pmc_llama.errors import InputError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -52,6 +56,19 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return msgspec.json.decode(path.read_bytes())
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """Read a JSON file into its record type; keys that the type lacks are ignored.
+
+    Raises InputError naming the file and the place where it is not of that type.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except msgspec.DecodeError as error:  # ValidationError is one
+        raise InputError(f"{path} is damaged, or of another version: {error}") from None
 
 
 def sha256_bytes(content: bytes) -> str:
