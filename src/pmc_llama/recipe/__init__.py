@@ -3,7 +3,7 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pmc_llama.errors import RecipeError
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.recipe.effects import NOTHING, affects
 from pmc_llama.recipe.minimed import MiniMedSection
 from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
 from pmc_llama.recipe.shipped import find_recipe, shipped_names
@@ -26,44 +27,44 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class DataSection(Section):
     """Where the input lies."""
 
-    root: str | None = None
+    root: Annotated[str | None, NOTHING] = None
     """Folder that relative input paths start from (None: `data` in the run directory, where MiniMed writes)."""
 
 
 class Recipe(Section):
     """The whole experiment. See `recipes/` for complete examples."""
 
-    name: str
+    name: Annotated[str, affects("report")]
     """Names the experiment in the report and in model cards."""
-    run_dir: str
+    run_dir: Annotated[str, NOTHING]
     """Folder of everything that the recipe makes."""
-    seed: int = Field(default=0, ge=0)
+    seed: Annotated[int, affects("world", "base", "pretrain")] = Field(default=0, ge=0)
     """Of the synthetic world, the initial weights and the order of the training data."""
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: Annotated[list[int], affects("tuning", "score")] = Field(default=[0], min_length=1)
     """Seeds of the tuning runs; each regime is run once a seed for both models."""
-    workers: int | None = Field(default=None, ge=1)
+    workers: Annotated[int | None, NOTHING] = Field(default=None, ge=1)
     """Processes for corpus and tokens (None: one a core)."""
-    data: DataSection = DataSection()
-    minimed: MiniMedSection | None = None
+    data: Annotated[DataSection, NOTHING] = DataSection()
+    minimed: Annotated[MiniMedSection | None, affects("world")] = None
     """Write a synthetic medical world first, and use it as input."""
-    corpus: CorpusSection
+    corpus: Annotated[CorpusSection, affects("corpus")]
     """The papers to adapt to."""
-    general: CorpusSection | None = None
+    general: Annotated[CorpusSection | None, affects("corpus")] = None
     """Text outside the domain: a base from scratch is trained on it, and its held-out part shows forgetting."""
-    extra: dict[str, CorpusSection] = {}
+    extra: Annotated[dict[str, CorpusSection], affects("corpus")] = {}
     """Further corpora by name, as `books`, for `pretrain.mixture` to mix in."""
-    tokenizer: TokenizerSection
-    tokens: TokensSection = TokensSection()
-    base: BaseSection
+    tokenizer: Annotated[TokenizerSection, NOTHING]
+    tokens: Annotated[TokensSection, affects("tokens")] = TokensSection()
+    base: Annotated[BaseSection, NOTHING]
     """The model before."""
-    pretrain: PretrainSection = PretrainSection()
+    pretrain: Annotated[PretrainSection, affects("pretrain")] = PretrainSection()
     """Continued pre-training on the corpus: what makes the adapted model."""
-    tasks: dict[str, TaskSection] = {}
+    tasks: Annotated[dict[str, TaskSection], NOTHING] = {}
     """Question sets by name."""
-    regimes: dict[str, RegimeSection] = {}
+    regimes: Annotated[dict[str, RegimeSection], affects("tuning")] = {}
     """Ways of tuning or asking, each applied to the base and to the adapted model."""
-    evaluate: EvaluateSection = EvaluateSection()
-    update: UpdateSection | None = None
+    evaluate: Annotated[EvaluateSection, affects("score")] = EvaluateSection()
+    update: Annotated[UpdateSection | None, NOTHING] = None
     """Make this run the next revision of another one; the corpus names the new papers only."""
 
     @field_validator("regimes")

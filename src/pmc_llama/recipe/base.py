@@ -1,8 +1,11 @@
-"""What all recipe sections share: typed, immutable, no unknown keys."""
+"""What all recipe sections share: typed, immutable, no unknown keys, and each field says what it affects."""
 
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from pmc_llama.recipe.effects import Artefact, Read, as_texts, effect_of
 
 
 class Section(BaseModel):
@@ -10,17 +13,69 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
-    without_effect: ClassVar[frozenset[str]] = frozenset()
-    """Keys that change how work is watched or kept safe, but not what comes out of it."""
+    def settings(self, for_: Artefact) -> dict[str, Any]:
+        """What of this section decides an artefact, as plain values; the only source for stamps and identities.
 
-    def settings(self, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """What of this section decides a result, as plain values.
-
-        Only what differs from the defaults, so that a key that a later version adds makes no finished work stale.
+        Only what differs from the defaults, so that a key that a later version adds makes no finished work stale. Files
+        count by content, so their names are left out here (see `reads`).
         """
-        dumped = self.model_dump(mode="json", exclude_defaults=True, exclude=set(self.without_effect | exclude))
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, Section) and name in dumped:
-                dumped[name] = value.settings()
-        return dumped
+        return _settings(self, for_, here=True)
+
+    def reads(self, for_: Artefact, key: str = "") -> list[Read]:
+        """The files, models, tokenizers and runs that this section names and that an artefact is made from."""
+        return list(_reads(self, for_, key, here=True))
+
+
+def _settings(section: Section, artefact: Artefact, *, here: bool) -> dict[str, Any]:
+    plain = section.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        effect, value = effect_of(field), getattr(section, name)
+        counts = effect.on(artefact, here)
+        if _has_sections(value):
+            inner = _inner(value, artefact, here=counts)
+            if inner or (counts and field.get_default(call_default_factory=True) is None):
+                found[name] = inner
+        elif counts and effect.reads is None and value != field.get_default(call_default_factory=True):
+            found[name] = plain[name]
+    return found
+
+
+def _inner(value: Any, artefact: Artefact, *, here: bool) -> Any:
+    """The settings inside a section, a list of sections or sections by name; empty ones by name are left out."""
+    if isinstance(value, Section):
+        return _settings(value, artefact, here=here)
+    if isinstance(value, list):
+        inner = [_settings(one, artefact, here=here) for one in value]
+        return inner if here or any(inner) else []
+    named = {name: _settings(one, artefact, here=here) for name, one in value.items()}
+    return {name: inner for name, inner in named.items() if inner or here}
+
+
+def _reads(section: Section, artefact: Artefact, key: str, *, here: bool) -> Iterator[Read]:
+    for name, field in type(section).model_fields.items():
+        effect, value, path = effect_of(field), getattr(section, name), f"{key}.{name}".lstrip(".")
+        counts = effect.on(artefact, here)
+        if _has_sections(value):
+            for inner, one in _sections(value):
+                yield from _reads(one, artefact, f"{path}{inner}", here=counts)
+        elif counts and effect.reads is not None:
+            yield from (Read(path, text, effect.reads) for text in as_texts(value))
+
+
+def _has_sections(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(isinstance(one, Section) for one in value.values())
+    if isinstance(value, list):
+        return any(isinstance(one, Section) for one in value)
+    return isinstance(value, Section)
+
+
+def _sections(value: Any) -> Iterator[tuple[str, Section]]:
+    """(how the path goes on, section) of a section, a list of sections, or sections by name."""
+    if isinstance(value, Section):
+        yield "", value
+    elif isinstance(value, list):
+        yield from ((f".{number}", one) for number, one in enumerate(value))
+    else:
+        yield from ((f".{name}", one) for name, one in value.items())

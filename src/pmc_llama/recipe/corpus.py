@@ -1,11 +1,12 @@
 """Recipe sections of the corpus room: sources, selection, cleaning, deduplication."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
 
 SourceFormat = Literal[
     "auto", "s2orc_v1", "s2orc_v2", "s2orc_legacy", "jats", "bioc", "text", "jsonl", "parquet"
@@ -23,16 +24,16 @@ FIELDS_OF_STUDY = (
 class SourceSection(Section):
     """One input: files of one format. Paths are relative to `data.root` and may hold wildcards."""
 
-    name: str
-    format: SourceFormat = "auto"
-    paths: list[str] = Field(min_length=1)
-    papers: list[str] = []
+    name: Annotated[str, affects(HERE)]
+    format: Annotated[SourceFormat, affects(HERE)] = "auto"
+    paths: Annotated[list[str], reads(HERE)] = Field(min_length=1)
+    papers: Annotated[list[str], reads(HERE)] = []
     """`papers` shards of the S2 Datasets API: PMC id, year and fields of study by corpusid."""
-    pmc_ids: str | None = None
+    pmc_ids: Annotated[str | None, reads(HERE)] = None
     """NCBI's `PMC-ids.csv.gz`: PMC id by DOI or PMID."""
-    deleted: list[str] = []
+    deleted: Annotated[list[str], reads(HERE)] = []
     """Delete files of the S2 Datasets API's diffs: papers of theirs are dropped."""
-    split_on: str | None = None
+    split_on: Annotated[str | None, affects(HERE)] = None
     """For `text`: a regular expression; a line that it matches whole starts a document (None: a file is one)."""
 
     @field_validator("split_on")
@@ -48,24 +49,24 @@ class SourceSection(Section):
 class SelectSection(Section):
     """Which papers are kept. Every paper that is not has a reason in the ledger."""
 
-    pmcid: Literal["required", "absent", "any"] = "required"
-    licenses: list[str] | None = None
+    pmcid: Annotated[Literal["required", "absent", "any"], affects(HERE)] = "required"
+    licenses: Annotated[list[str] | None, affects(HERE)] = None
     """Allowed licences in any spelling, without version: `CC BY`, `CC0`; one of unknown licence is not kept."""
-    retracted: bool = False
+    retracted: Annotated[bool, affects(HERE)] = False
     """Whether papers that a file list or PMC's metadata marks as retracted are kept."""
-    manuscripts: bool = True
+    manuscripts: Annotated[bool, affects(HERE)] = True
     """Whether authors' manuscripts are kept."""
-    ocr: bool = True
+    ocr: Annotated[bool, affects(HERE)] = True
     """Whether texts recognised from scanned pages are kept."""
-    min_year: int | None = None
-    max_year: int | None = None
+    min_year: Annotated[int | None, affects(HERE)] = None
+    max_year: Annotated[int | None, affects(HERE)] = None
     """With either limit, a paper of unknown year is not kept."""
-    fields: list[str] | None = None
+    fields: Annotated[list[str] | None, affects(HERE)] = None
     """Fields of study of Semantic Scholar (`Medicine`, `Biology` …); a paper is kept when it has one of them."""
-    languages: list[str] | None = None
+    languages: Annotated[list[str] | None, affects(HERE)] = None
     """ISO codes (`en`); told from the text by CLD2, which the extra `corpus` installs."""
-    min_chars: int = Field(default=0, ge=0)
-    max_chars: int | None = Field(default=None, ge=1)
+    min_chars: Annotated[int, affects(HERE)] = Field(default=0, ge=0)
+    max_chars: Annotated[int | None, affects(HERE)] = Field(default=None, ge=1)
 
     @field_validator("fields")
     @classmethod
@@ -83,14 +84,14 @@ class CleanSection(Section):
     those corpora.
     """
 
-    profile: Literal["raw", "clean", "meditron", "pes2o"] = "clean"
-    citations: Literal["drop", "keep", "tag"] = "drop"
+    profile: Annotated[Literal["raw", "clean", "meditron", "pes2o"], affects(HERE)] = "clean"
+    citations: Annotated[Literal["drop", "keep", "tag"], affects(HERE)] = "drop"
     """For `clean`."""
-    off: list[str] = []
+    off: Annotated[list[str], affects(HERE)] = []
     """Rules of the profile that are left out, by the names that the ledger counts them under."""
-    boilerplate: int | None = Field(default=None, ge=2)
+    boilerplate: Annotated[int | None, affects(HERE)] = Field(default=None, ge=2)
     """Remove lines that stand in at least so many papers, word for word (None: keep them)."""
-    word_counts: str | None = None
+    word_counts: Annotated[str | None, reads(HERE)] = None
     """For `pes2o`: a CSV of `word,count` lines, such as the Google 1T unigrams that peS2o used; paragraphs whose words
     are rare by it (mean log2 probability under -20) are removed. Relative to `data.root`, or a URL."""
 
@@ -120,34 +121,34 @@ class NearSection(Section):
     The defaults find a copy of which one word in ten was changed (Jaccard similarity about 0.57) with probability 0.97.
     """
 
-    bands: int = Field(default=32, ge=1)
-    rows: int = Field(default=4, ge=1)
-    shingle_words: int = Field(default=3, ge=1)
-    similarity: float = Field(default=0.45, gt=0, le=1)
+    bands: Annotated[int, affects(HERE)] = Field(default=32, ge=1)
+    rows: Annotated[int, affects(HERE)] = Field(default=4, ge=1)
+    shingle_words: Annotated[int, affects(HERE)] = Field(default=3, ge=1)
+    similarity: Annotated[float, affects(HERE)] = Field(default=0.45, gt=0, le=1)
     """Estimated Jaccard similarity from which two papers are versions of one."""
 
 
 class DedupSection(Section):
     """Duplicates: exact by PMC id, corpus id, DOI and text hash; then near ones."""
 
-    exact: bool = True
-    prefer: list[str] = ["jats", "bioc", "s2orc_v2", "s2orc_v1", "s2orc_legacy"]
+    exact: Annotated[bool, affects(HERE)] = True
+    prefer: Annotated[list[str], affects(HERE)] = ["jats", "bioc", "s2orc_v2", "s2orc_v1", "s2orc_legacy"]
     """Formats in the order in which versions of a paper are preferred; within one the newest, then the first, wins."""
-    near: NearSection | None = None
+    near: Annotated[NearSection | None, affects(HERE)] = None
 
 
 class CorpusSection(Section):
     """A corpus: sources -> selected -> cleaned -> deduplicated Parquet parts with a ledger."""
 
-    sources: list[SourceSection] = Field(min_length=1)
-    select: SelectSection = SelectSection()
-    clean: CleanSection = CleanSection()
-    dedup: DedupSection = DedupSection()
-    decontaminate: bool = False
+    sources: Annotated[list[SourceSection], affects(HERE)] = Field(min_length=1)
+    select: Annotated[SelectSection, affects(HERE)] = SelectSection()
+    clean: Annotated[CleanSection, affects(HERE)] = CleanSection()
+    dedup: Annotated[DedupSection, affects(HERE)] = DedupSection()
+    decontaminate: Annotated[bool, affects(HERE)] = False
     """Whether papers that hold a question of the evaluation sets are dropped; they are reported in any case."""
-    engine: Literal["local", "ray"] = "local"
+    engine: Annotated[Literal["local", "ray"], NOTHING] = "local"
     """Where the work runs: processes of this machine, or an existing Ray cluster (the extra `ray`)."""
-    ray_address: str = "auto"
+    ray_address: Annotated[str, NOTHING] = "auto"
 
     @field_validator("sources")
     @classmethod

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
 TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu", "bioasq", "own"]
@@ -16,43 +17,43 @@ SCORED_BY = frozenset({"method", "shots", "shots_draw"})
 class ColumnsSection(Section):
     """The columns of one's own question file."""
 
-    question: str
-    options: str | list[str]
+    question: Annotated[str, affects(HERE)]
+    options: Annotated[str | list[str], affects(HERE)]
     """One column that holds a list of texts, or a column for each option."""
-    answer: str
+    answer: Annotated[str, affects(HERE)]
     """Holds the right option's letter or text, or its number if `first` is given."""
-    first: int | None = None
+    first: Annotated[int | None, affects(HERE)] = None
     """The number of the first option, where `answer` holds numbers."""
-    id: str | None = None
-    context: str | None = None
-    subject: str | None = None
+    id: Annotated[str | None, affects(HERE)] = None
+    context: Annotated[str | None, affects(HERE)] = None
+    subject: Annotated[str | None, affects(HERE)] = None
 
 
 class TaskSection(Section):
     """One question set. Paths are relative to `data.root`; a split that is not given cannot be used."""
 
-    format: TaskFormat
-    train: str | None = None
-    test: str | None = None
-    test_ids: str | None = None
+    format: Annotated[TaskFormat, affects("contamination", "tuning", "score")]
+    train: Annotated[str | None, reads("contamination", "tuning", "score")] = None
+    test: Annotated[str | None, reads("contamination", "score")] = None
+    test_ids: Annotated[str | None, reads("contamination", "tuning", "score")] = None
     """PubMedQA: the file that names the official test questions (`test_ground_truth.json`)."""
-    fold: int | None = Field(default=None, ge=0, le=9)
+    fold: Annotated[int | None, affects("contamination", "tuning", "score")] = Field(default=None, ge=0, le=9)
     """PubMedQA, when `train` is `ori_pqal.json`: tune on the 450 training questions of this cross-validation fold."""
-    subjects: list[str] = []
+    subjects: Annotated[list[str], affects("contamination", "tuning", "score")] = []
     """MMLU, from a folder: the subjects (empty: the six medical ones of MultiMedQA)."""
-    columns: ColumnsSection | None = None
+    columns: Annotated[ColumnsSection | None, affects("contamination", "tuning", "score")] = None
     """Format `own`: which column is what."""
-    prompt: PromptName = "lm-eval"
+    prompt: Annotated[PromptName, affects("tuning", "score")] = "lm-eval"
     """The prompt's name; `pmc-llama qa show` prints what the model sees."""
-    answers: Literal["letters", "texts"] | None = None
+    answers: Annotated[Literal["letters", "texts"] | None, affects("tuning", "score")] = None
     """What is scored: the options' letters or their texts (None: as the prompt has it)."""
-    method: Literal["likelihood", "generation"] = "likelihood"
+    method: Annotated[Literal["likelihood", "generation"], affects("score")] = "likelihood"
     """Take the likeliest of the options, or let the model write and read its answer (`evaluate.generation`)."""
-    shots: int = Field(default=0, ge=0)
+    shots: Annotated[int, affects("score")] = Field(default=0, ge=0)
     """Solved questions to show before each: of the training split where one is given, else of the test split."""
-    shots_draw: Literal["fixed", "sampled"] = "fixed"
+    shots_draw: Annotated[Literal["fixed", "sampled"], affects("score")] = "fixed"
     """The first ones for all, which is fast as they are computed once, or drawn as lm-evaluation-harness does."""
-    limit: int | None = Field(default=None, ge=1)
+    limit: Annotated[int | None, affects("contamination", "score")] = Field(default=None, ge=1)
     """Score only the first so many test questions."""
 
 
@@ -63,25 +64,27 @@ class RegimeSection(TrainSection):
     `zero_shot` and `few_shot` ask without tuning.
     """
 
-    kind: Literal["full", "peft", "instruct", "zero_shot", "few_shot"]
-    tasks: list[str] = []
+    kind: Annotated[
+        Literal["full", "peft", "instruct", "zero_shot", "few_shot"], affects("contamination", "tuning", "score")
+    ]
+    tasks: Annotated[list[str], affects("contamination", "tuning", "score")] = []
     """The sets whose training questions are used. `instruct`: those that the instructions were made from, if any. They
     count as in domain."""
-    files: list[str] = []
+    files: Annotated[list[str], reads("contamination", "tuning")] = []
     """`instruct`: JSON or JSON-lines files of rows with `instruction`, `input`, `output`; relative to `data.root`."""
-    fraction: float = Field(default=1.0, gt=0, le=1)
+    fraction: Annotated[float, affects("tuning")] = Field(default=1.0, gt=0, le=1)
     """Share of the training questions or instructions used (data-efficient regimes)."""
-    fractions: list[Annotated[float, Field(gt=0, le=1)]] = []
+    fractions: Annotated[list[Annotated[float, Field(gt=0, le=1)]], affects("tuning", "score")] = []
     """A learning curve: one regime a share, each named with its percentage (`data_efficient_10`)."""
-    min_steps: int | None = Field(default=None, ge=1)
+    min_steps: Annotated[int | None, affects(HERE)] = Field(default=None, ge=1)
     """Add epochs until there are so many optimizer steps, so that small shares are tuned long enough."""
-    shots: int = Field(default=5, ge=1)
+    shots: Annotated[int, affects("score")] = Field(default=5, ge=1)
     """`few_shot`: solved questions before each, of the training split where one is given, else of the test split."""
-    shots_draw: Literal["fixed", "sampled"] = "fixed"
+    shots_draw: Annotated[Literal["fixed", "sampled"], affects("score")] = "fixed"
     """`few_shot`: the first ones for all, or drawn as lm-evaluation-harness does."""
-    loss_on: Literal["answer", "all"] = "answer"
+    loss_on: Annotated[Literal["answer", "all"], affects("tuning")] = "answer"
     """Train on the answer (`instruct`: the response) and the end of text alone, or on the prompt too."""
-    lora: LoraSection | None = None
+    lora: Annotated[LoraSection | None, affects("tuning", "score")] = None
     """Of `peft`; with it, `instruct` trains LoRA too."""
 
     @property
@@ -127,30 +130,30 @@ def with_shares(regimes: dict[str, RegimeSection]) -> dict[str, RegimeSection]:
 class GenerationSection(Section):
     """How a model writes its answers, in tasks with `method: generation`. Nothing comes from the checkpoint."""
 
-    engine: Literal["transformers", "vllm"] = "transformers"
+    engine: Annotated[Literal["transformers", "vllm"], affects(HERE)] = "transformers"
     """What writes; vLLM needs a GPU and the extra `vllm`."""
-    max_new_tokens: int = Field(default=64, ge=1)
+    max_new_tokens: Annotated[int, affects(HERE)] = Field(default=64, ge=1)
     """Longest answer in tokens."""
-    samples: int = Field(default=1, ge=1)
+    samples: Annotated[int, affects(HERE)] = Field(default=1, ge=1)
     """One is greedy; more are drawn, and the answer named most often counts (self-consistency)."""
-    temperature: float = Field(default=0.7, gt=0)
+    temperature: Annotated[float, affects(HERE)] = Field(default=0.7, gt=0)
     """Of drawn samples."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_p: Annotated[float, affects(HERE)] = Field(default=0.95, gt=0, le=1)
     """Of drawn samples."""
-    seed: int = Field(default=0, ge=0)
+    seed: Annotated[int, affects(HERE)] = Field(default=0, ge=0)
     """Of drawn samples, which depend on it and on the question alone."""
 
 
 class EvaluateSection(Section):
     """Scoring of the test questions."""
 
-    normalise: Literal["none", "chars", "bytes", "tokens"] = "none"
+    normalise: Annotated[Literal["none", "chars", "bytes", "tokens"], affects(HERE)] = "none"
     """What an option's log-likelihood is divided by before the largest is chosen."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Annotated[Literal["auto", "bf16", "fp32"], affects(HERE)] = "auto"
     """Of the weights (`auto`: bf16 where the hardware multiplies it fast); log-likelihoods are summed in fp32."""
-    batch_tokens: int | None = Field(default=None, ge=1)
+    batch_tokens: Annotated[int | None, NOTHING] = Field(default=None, ge=1)
     """Tokens in one forward pass (None: 16,384, or 4,096 on a CPU); results do not depend on it."""
-    max_length: int | None = Field(default=None, ge=8)
+    max_length: Annotated[int | None, affects(HERE)] = Field(default=None, ge=8)
     """Longest input in tokens (None: the model's own); longer ones lose their beginning, counted."""
-    generation: GenerationSection = GenerationSection()
+    generation: Annotated[GenerationSection, affects(HERE)] = GenerationSection()
     """How answers are written."""

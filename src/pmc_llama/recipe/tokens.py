@@ -1,23 +1,24 @@
 """Recipe sections of the tokens room: tokenizer, store, order of the batches."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.effects import HERE, affects, reads
 
 
 class TokenizerSection(Section):
     """The tokenizer: a SentencePiece `tokenizer.model`, a Hugging Face folder, or a hub id."""
 
-    path: str
+    path: Annotated[str, reads("tokens", "base", "pretrain", "tuning", "score", as_="tokenizer")]
     """Relative to `data.root`; what is not there, and of the form `owner/name`, is a hub id."""
 
 
 class TokensSection(Section):
     """The token store."""
 
-    heldout_fraction: float = Field(default=0.005, ge=0, lt=1)
+    heldout_fraction: Annotated[float, affects(HERE)] = Field(default=0.005, ge=0, lt=1)
     """Share of documents, chosen by a hash of their id, that training never sees; perplexity is measured on them."""
 
 
@@ -28,8 +29,8 @@ class OrderSection(Section):
     epoch, each epoch one not seen before. `windows`: one random window a paper an epoch, as PMC-LLaMA did.
     """
 
-    kind: Literal["packed", "sweep", "windows"] = "packed"
-    packing: Literal["joined", "best_fit"] = "joined"
+    kind: Annotated[Literal["packed", "sweep", "windows"], affects(HERE)] = "packed"
+    packing: Annotated[Literal["joined", "best_fit"], affects(HERE)] = "joined"
     """`packed` only. `joined`: documents follow each other and are cut at the ends of rows. `best_fit`: a document is
     cut only where it is longer than a row, and its last piece shares a row with others that fit."""
 
@@ -37,11 +38,11 @@ class OrderSection(Section):
 class MixtureSection(Section):
     """Sources of one run mixed in every global batch, for example 1 % of general text against forgetting."""
 
-    ratios: dict[str, float] = Field(min_length=2)
+    ratios: Annotated[dict[str, float], affects(HERE)] = Field(min_length=2)
     """Share of the rows by source, in any unit: `{corpus: 99, general: 1}`."""
-    epochs_of: str
+    epochs_of: Annotated[str, affects(HERE)]
     """The source whose `epochs` make the run; the others are read on, again and again if need be."""
-    orders: dict[str, OrderSection] = {}
+    orders: Annotated[dict[str, OrderSection], affects(HERE)] = {}
     """Orders of sources that differ from the run's own `order`."""
 
     @model_validator(mode="after")

@@ -1,90 +1,78 @@
 """Recipe sections of the model and train rooms: base model, optimisation, LoRA."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
 from pmc_llama.recipe.tokens import MixtureSection, OrderSection
 
 
 class OptimSection(Section):
     """AdamW and its schedule. The defaults are PMC-LLaMA's (lr 2e-5, no weight decay, cosine, 3 % warm-up)."""
 
-    lr: float = Field(default=2e-5, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
-    warmup: float = Field(default=0.03, ge=0, lt=1)
+    lr: Annotated[float, affects(HERE)] = Field(default=2e-5, gt=0)
+    betas: Annotated[tuple[float, float], affects(HERE)] = (0.9, 0.999)
+    eps: Annotated[float, affects(HERE)] = Field(default=1e-8, gt=0)
+    weight_decay: Annotated[float, affects(HERE)] = Field(default=0.0, ge=0)
+    clip: Annotated[float, affects(HERE)] = Field(default=1.0, gt=0)
+    schedule: Annotated[Literal["cosine", "linear", "constant", "wsd"], affects(HERE)] = "cosine"
+    warmup: Annotated[float, affects(HERE)] = Field(default=0.03, ge=0, lt=1)
     """Share of all steps over which the learning rate rises linearly from 0."""
-    min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    min_lr_ratio: Annotated[float, affects(HERE)] = Field(default=0.0, ge=0, le=1)
     """The learning rate at the end, as a share of `lr`."""
 
 
 class TrainSection(OptimSection):
     """One training run, whatever it trains."""
 
-    without_effect: ClassVar[frozenset[str]] = frozenset(
-        {
-            "save_every",
-            "save_every_s",
-            "keep_last",
-            "keep_every",
-            "log_every",
-            "trackers",
-            "time_limit_s",
-            "shard_processes",
-        }
-    )
-
-    seq_len: int = Field(default=2048, ge=8)
-    global_batch: int = Field(default=128, ge=1)
+    seq_len: Annotated[int, affects(HERE)] = Field(default=2048, ge=8)
+    global_batch: Annotated[int, affects(HERE)] = Field(default=128, ge=1)
     """Rows of `seq_len` tokens in one optimizer step, over all processes; in tuning: questions, packed into rows."""
-    micro_batch: int = Field(default=4, ge=1)
+    micro_batch: Annotated[int, NOTHING] = Field(default=4, ge=1)
     """Rows in one forward pass of one process."""
-    epochs: float = Field(default=1.0, gt=0)
-    max_steps: int | None = Field(default=None, ge=1)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    epochs: Annotated[float, affects(HERE)] = Field(default=1.0, gt=0)
+    max_steps: Annotated[int | None, affects(HERE)] = Field(default=None, ge=1)
+    precision: Annotated[Literal["auto", "bf16", "fp32"], affects(HERE)] = "auto"
     """`auto`: bf16 where the hardware multiplies it fast, else fp32. Master weights and reductions are fp32 in both."""
-    activation_checkpointing: Literal["none", "selective", "full"] = "none"
-    compile: bool = False
-    save_every: int | None = Field(default=None, ge=1)
+    activation_checkpointing: Annotated[Literal["none", "selective", "full"], NOTHING] = "none"
+    compile: Annotated[bool, NOTHING] = False
+    save_every: Annotated[int | None, NOTHING] = Field(default=None, ge=1)
     """Steps between checkpoints, with one at the end (None: by time and when stopped, and none kept after the run)."""
-    save_every_s: float | None = Field(default=1800, gt=0)
+    save_every_s: Annotated[float | None, NOTHING] = Field(default=1800, gt=0)
     """Seconds without a checkpoint after which one is written, so that a crash costs no more (None: never)."""
-    keep_last: int = Field(default=2, ge=1)
-    keep_every: int | None = Field(default=None, ge=1)
+    keep_last: Annotated[int, NOTHING] = Field(default=2, ge=1)
+    keep_every: Annotated[int | None, NOTHING] = Field(default=None, ge=1)
     """Checkpoints of steps that are multiples of this are never deleted."""
-    eval_every: int | None = Field(default=None, ge=1)
+    eval_every: Annotated[int | None, NOTHING] = Field(default=None, ge=1)
     """Steps between measurements of held-out loss (None: at the first and the last step)."""
-    log_every: int = Field(default=10, ge=1)
-    trackers: list[Literal["wandb", "trackio"]] = []
+    log_every: Annotated[int, NOTHING] = Field(default=10, ge=1)
+    trackers: Annotated[list[Literal["wandb", "trackio"]], NOTHING] = []
     """Services that get the metrics too (each needs its package), besides metrics.jsonl and TensorBoard files."""
-    time_limit_s: float | None = Field(default=None, gt=0)
+    time_limit_s: Annotated[float | None, NOTHING] = Field(default=None, gt=0)
     """Stop after so long, as on a signal: save, and let the same command go on (for batch systems)."""
-    skip_spikes: float | None = Field(default=None, gt=0)
+    skip_spikes: Annotated[float | None, affects(HERE)] = Field(default=None, gt=0)
     """Leave out the update of a step whose loss is so many standard deviations above the mean of the last 128."""
-    shard_processes: int | None = Field(default=None, ge=1)
+    shard_processes: Annotated[int | None, NOTHING] = Field(default=None, ge=1)
     """Processes that a copy of the model is sharded over (None: all); as many as a node has GPUs spares slow links."""
 
 
 class PretrainSection(TrainSection):
     """Continued pre-training on the corpus."""
 
-    order: OrderSection = OrderSection()
-    mixture: MixtureSection | None = None
+    order: Annotated[OrderSection, affects(HERE)] = OrderSection()
+    mixture: Annotated[MixtureSection | None, affects(HERE)] = None
     """Mix `corpus`, `general` and `extra` ones in every global batch (None: this run's own corpus alone)."""
 
 
 class BaseSection(Section):
     """The base model: a Hugging Face folder or hub id (`path`), or a LLaMA trained from scratch on `general`."""
 
-    path: str | None = None
-    config: dict[str, Any] | None = None
+    path: Annotated[str | None, reads("base", as_="model")] = None
+    config: Annotated[dict[str, Any] | None, affects("base")] = None
     """Fields of transformers' `LlamaConfig` (hidden_size, num_hidden_layers …) for a model from scratch."""
-    train: PretrainSection | None = None
+    train: Annotated[PretrainSection | None, affects("base")] = None
     """How the model from scratch is trained on the `general` corpus."""
 
     @model_validator(mode="after")
@@ -101,9 +89,9 @@ class BaseSection(Section):
 class LoraSection(Section):
     """LoRA through PEFT; the defaults are PMC-LLaMA's."""
 
-    r: int = Field(default=8, ge=1)
-    alpha: float = Field(default=32, gt=0)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    targets: list[str] = ["q_proj", "v_proj"]
-    quantize: Literal["nf4"] | None = None
+    r: Annotated[int, affects(HERE)] = Field(default=8, ge=1)
+    alpha: Annotated[float, affects(HERE)] = Field(default=32, gt=0)
+    dropout: Annotated[float, affects(HERE)] = Field(default=0.1, ge=0, lt=1)
+    targets: Annotated[list[str], affects(HERE)] = ["q_proj", "v_proj"]
+    quantize: Annotated[Literal["nf4"] | None, affects(HERE)] = None
     """Keep the frozen base in 4 bits, whole on each process (QLoRA; needs a CUDA GPU and the extra `qlora`)."""

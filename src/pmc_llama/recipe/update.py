@@ -1,18 +1,20 @@
 """Recipe section of a later revision, which `pmc-llama update` writes."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.effects import affects, reads
 
 
 class UpdateSection(Section):
     """What makes a run the next revision of another: it appends to that run's corpus and goes on training its model."""
 
-    previous: str
+    previous: Annotated[str, reads("corpus", "contamination", "tokens", "pretrain", as_="run")]
     """The run directory of the revision before."""
-    replay: float = Field(default=0.25, ge=0, lt=1)
+    replay: Annotated[float, affects("pretrain")] = Field(default=0.25, ge=0, lt=1)
     """Share of the training rows that are papers of earlier revisions, against forgetting."""
 
     @property
