@@ -20,7 +20,7 @@ import torch
 import yaml
 from lxml import html
 
-from pmc_llama.pipeline import run_recipe
+from pmc_llama.pipeline.run import run_recipe
 
 ROOT = Path(__file__).parents[1]
 ALPHA = 0.05

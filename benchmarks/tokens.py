@@ -38,7 +38,7 @@ import pyarrow.parquet as pq
 
 from pmc_llama.environment import describe_environment
 from pmc_llama.files import write_json
-from pmc_llama.pipeline import run_recipe
+from pmc_llama.pipeline.run import run_recipe
 from pmc_llama.recipe import load_recipe
 from pmc_llama.recipe.tokens import TokensSection
 from pmc_llama.tokens.encode import encode_corpus, hf_tokenizer, load_encoder

@@ -25,5 +25,18 @@ class TrainingError(PmcLlamaError):
     """Training cannot go on: a loss or gradient is not finite, or a batch has nothing to learn from."""
 
 
-class Stopped(Exception):
-    """Work that was asked to stop (a signal, a time limit) and saved its state; the same command continues it."""
+STOPPED = 75
+"""Exit status of work that was told to stop and goes on later: EX_TEMPFAIL of BSD's sysexits.h, for batch systems."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+class Stopped(BaseException):
+    """Work that was asked to stop (a signal, a time limit) and kept what it had; the same command continues it.
+
+    Like KeyboardInterrupt it is no Exception, so that nothing takes it for an error to be handled.
+    """
+
+    def __init__(self, message: str, status: int = STOPPED) -> None:
+        super().__init__(message)
+        self.status = status

@@ -50,7 +50,12 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, atomically; the same value gives the same bytes."""
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n")
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """`value` as indented JSON; the same value gives the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
 
 
 def read_json(path: Path) -> Any:
@@ -74,6 +79,11 @@ def read_record(path: Path, kind: type[T]) -> T:
 def sha256_bytes(content: bytes) -> str:
     """Hex SHA-256 of `content`."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sha256_text(content: str) -> str:
+    """Hex SHA-256 of `content` as UTF-8."""
+    return sha256_bytes(content.encode())
 
 
 def sha256_file(path: Path) -> str:

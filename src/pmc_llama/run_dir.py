@@ -106,6 +106,11 @@ class RunDir:
         """Folder of the stamps."""
         return self.root / "stamps"
 
+    @property
+    def authorship(self) -> Path:
+        """Which files at the top of the run directory are this package's own."""
+        return self.stamps / "own_files.json"
+
     def stamp(self, work: str) -> Path:
         """The stamp of one piece of work, a stage or `tune/<cell>` or `score/<cell>`."""
         return self.stamps / f"{work}.json"
@@ -116,7 +121,23 @@ class RunDir:
 
     def making(self, work: str, key: str) -> "RunDir":
         """Where a piece of work is made before it is swapped in, per hash of what decides it."""
-        return RunDir(self.root / "making" / f"{work.replace('/', '-')}-{key}")
+        return RunDir(self.root / "making" / f"{work.replace('/', '~')}~{key}")
+
+    def all_making(self, work: str) -> list["RunDir"]:
+        """Where a piece of work is or was being made, with whatever settings."""
+        prefix = f"{work.replace('/', '~')}~"
+        found = sorted((self.root / "making").glob("*"))
+        return [RunDir(path) for path in found if path.name.rpartition("~")[0] + "~" == prefix]
+
+    @property
+    def making_stamp(self) -> Path:
+        """The stamp of what is made in this folder."""
+        return self.root / "stamp.json"
+
+    @property
+    def replaced(self) -> Path:
+        """What a finished piece of work took the place of, until that is deleted."""
+        return self.root / "replaced"
 
     # texts and tokens
 
@@ -152,6 +173,11 @@ class RunDir:
     def store(self, corpus: str) -> Path:
         """The token store of a corpus."""
         return self.tokens / corpus
+
+    @property
+    def contamination_cache(self) -> Path:
+        """What was found in each Parquet part, under the hashes of the part and the questions."""
+        return self.contamination / "parts"
 
     # models
 
@@ -192,21 +218,21 @@ class RunDir:
 
     # answers and what follows from them
 
-    def cell_predictions(self, cell: str) -> Path:
-        """The answers of one cell."""
-        return self.root / "predictions" / f"{cell}.parquet"
+    def answers(self, cell: str, task: str) -> Path:
+        """Folder of one cell's answers to one task."""
+        return self.root / "predictions" / cell / task
 
-    def cell_answers(self, cell: str) -> Path:
-        """Folder of one cell's answers as they come, and in lm-evaluation-harness' form."""
-        return self.root / "predictions" / cell
+    def task_predictions(self, cell: str, task: str) -> Path:
+        """The answers of one cell to one task."""
+        return self.answers(cell, task) / "predictions.parquet"
 
     def journal(self, cell: str, task: str) -> Path:
         """Folder of the answers to one task as they come."""
-        return self.cell_answers(cell) / task / "journal"
+        return self.answers(cell, task) / "journal"
 
     def samples(self, cell: str, task: str) -> Path:
         """The answers to one task in lm-evaluation-harness' form."""
-        return self.cell_answers(cell) / f"samples_{task}.jsonl"
+        return self.answers(cell, task) / f"samples_{task}.jsonl"
 
     @property
     def predictions(self) -> Path:

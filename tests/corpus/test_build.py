@@ -17,7 +17,7 @@ from tests.corpus.samples import jats, papers_row, s2orc_row, write_lines, write
 
 from pmc_llama.corpus.build import build_corpus
 from pmc_llama.errors import InputError
-from pmc_llama.pipeline import run_recipe
+from pmc_llama.pipeline.run import run_recipe
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.inputs import tokenizer_fingerprint

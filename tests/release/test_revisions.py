@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pmc_llama.errors import PmcLlamaError
-from pmc_llama.pipeline import run_recipe
+from pmc_llama.pipeline.run import run_recipe
 from pmc_llama.release.update import update
 from pmc_llama.tokens.store import TokenStore
 

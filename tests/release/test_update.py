@@ -9,7 +9,7 @@ import yaml
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
-from pmc_llama.pipeline import run_recipe
+from pmc_llama.pipeline.run import run_recipe
 from pmc_llama.recipe import load_recipe
 from pmc_llama.release.card import write_model_card
 from pmc_llama.release.export import export_model

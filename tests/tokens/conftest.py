@@ -59,7 +59,7 @@ def make_corpus(tmp_path: Path) -> MakeCorpus:
             path = folder / "parts" / f"part-{number:05d}.parquet"
             columns = {"paper_id": [f"pmc:{first + i}" for i in rows], "text": [texts[i] for i in rows]}
             pq.write_table(pa.table(columns, schema=pa.schema({"paper_id": pa.string(), "text": pa.string()})), path)
-            listed.append({"file": path.name, "rows": len(rows), "sha256": sha256_file(path)})
+            listed.append({"file": f"parts/{path.name}", "rows": len(rows), "sha256": sha256_file(path)})
         write_json(folder / "corpus.json", {"parts": listed})
         return folder
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pmc_llama.errors import RecipeError
-from pmc_llama.pipeline import Pipeline
+from pmc_llama.pipeline.run import Pipeline
 from pmc_llama.recipe import parse_recipe
 from pmc_llama.report.run import Run
 

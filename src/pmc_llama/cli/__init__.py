@@ -7,7 +7,7 @@ import typer
 
 from pmc_llama import __version__
 from pmc_llama.cli import inspection, models
-from pmc_llama.cli.options import RecipePath, Settings
+from pmc_llama.cli.options import DryRun, RecipePath, Retrain, Settings
 
 app = typer.Typer(
     name="pmc-llama",
@@ -32,13 +32,17 @@ def run(
     recipe: RecipePath,
     settings: Settings = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
-    force: Annotated[str | None, typer.Option(metavar="STAGE", help="Redo this stage and what depends on it.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; change nothing.")] = False,
+    force: Annotated[
+        str | None,
+        typer.Option(metavar="STAGE", help="Redo this stage; what depends on it follows if the result differs."),
+    ] = None,
+    dry_run: DryRun = False,
+    retrain: Retrain = False,
 ) -> None:
     """Run a whole recipe. What is up to date stays, what was interrupted continues."""
-    from pmc_llama.pipeline import run_recipe
+    from pmc_llama.pipeline.run import run_recipe
 
-    run_recipe(recipe, settings, until=until, force=force, dry_run=dry_run)
+    run_recipe(recipe, settings, until=until, force=force, dry_run=dry_run, retrain=retrain)
 
 
 @app.command(epilog="Example: pmc-llama report minimed --open")
@@ -47,12 +51,15 @@ def report(
     settings: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Redo it although it is up to date.")] = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    dry_run: DryRun = False,
+    retrain: Retrain = False,
 ) -> None:
     """Write results.json and the HTML report."""
-    from pmc_llama.pipeline import run_recipe
+    from pmc_llama.pipeline.run import run_recipe
 
-    page = run_recipe(recipe, settings, until="report", force="report" if force else None)
-    if show:
+    forced = "report" if force else None
+    page = run_recipe(recipe, settings, until="report", force=forced, dry_run=dry_run, retrain=retrain)
+    if show and not dry_run:
         import webbrowser
 
         webbrowser.open(page.as_uri())
@@ -65,10 +72,13 @@ def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> 
         recipe: RecipePath,
         settings: Settings = None,
         force: Annotated[bool, typer.Option("--force", help="Redo it although it is up to date.")] = False,
+        dry_run: DryRun = False,
+        retrain: Retrain = False,
     ) -> None:
-        from pmc_llama.pipeline import run_recipe
+        from pmc_llama.pipeline.run import run_recipe
 
-        run_recipe(recipe, settings, until=stage, force=stage if force else None)
+        forced = stage if force else None
+        run_recipe(recipe, settings, until=stage, force=forced, dry_run=dry_run, retrain=retrain)
 
     prefix = "corpus " if group is inspection.corpus else ""
     group.command(name, help=description, epilog=f"Example: pmc-llama {prefix}{name} minimed")(verb)
@@ -91,6 +101,7 @@ def main() -> None:
         app()
     except Stopped as stop:
         print(stop, file=sys.stderr)
+        sys.exit(stop.status)
     except PmcLlamaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -57,7 +57,7 @@ def update(
     settings: Settings = None,
 ) -> None:
     """Make the next revision of a run from papers that it has not seen."""
-    from pmc_llama.pipeline import run_recipe
+    from pmc_llama.pipeline.run import run_recipe
     from pmc_llama.release.update import update as make_revision
 
     print(make_revision(run, source, out, run=run_recipe, papers=papers or (), replay=replay, settings=settings or ()))

@@ -12,6 +12,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in pretrain.lr=1e-5. May be repeated."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would run and why, and what is wrong; change nothing.")
+]
+Retrain = Annotated[bool, typer.Option("--retrain", help="Yes to training finished models again, where that is due.")]
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, as runs/minimed.")]
 ModelFolder = Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder or a hub id.")]
 Host = Annotated[str, typer.Option(help="Address to listen at; any but loopback needs a token.")]

@@ -64,13 +64,11 @@ def append_tokens(
 ) -> None:
     """Add those papers of a later corpus that the store does not have; what is there stays byte for byte."""
     from pmc_llama.recipe.tokens import TokensSection
+    from pmc_llama.records.tokens import read_store_info
     from pmc_llama.tokens.encode import append_corpus
-    from pmc_llama.tokens.store import read_info
 
-    before = read_info(store)
-    section = TokensSection(heldout_fraction=before["heldout_fraction"])
+    before = read_store_info(store)
+    section = TokensSection(heldout_fraction=before.heldout_fraction)
     after = append_corpus(section, corpus, tokenizer, store, workers=workers)
-    added = {name: after[name] - before[name] for name in ("documents", "tokens")}
-    print(
-        f"{added['documents']:,} documents and {added['tokens']:,} tokens added; now {after['documents']:,} documents"
-    )
+    documents, tokens = after.documents - before.documents, after.tokens - before.tokens
+    print(f"{documents:,} documents and {tokens:,} tokens added; now {after.documents:,} documents")

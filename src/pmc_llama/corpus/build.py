@@ -8,26 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from pmc_llama.code import code_hash
 from pmc_llama.corpus.account import Outcome, write_accounts
 from pmc_llama.corpus.card import write_card
 from pmc_llama.corpus.compare import Verdict, find_boilerplate, find_duplicates
-from pmc_llama.corpus.contamination import Hit, Probe, load_probes, save_probes
-from pmc_llama.corpus.earlier import HITS, EarlierCorpus
+from pmc_llama.corpus.contamination import Probe, load_probes, save_probes
+from pmc_llama.corpus.earlier import EarlierCorpus
 from pmc_llama.corpus.engine import Engine, open_engine
 from pmc_llama.corpus.items import Item, find_files, plan_items, with_word_counts
 from pmc_llama.corpus.join import read_deleted, read_papers_shard, write_array, write_paper_map, write_pmc_ids
 from pmc_llama.corpus.parts import Part, PartTask, write_part
-from pmc_llama.corpus.stage import Job, stage_item, staged_path
+from pmc_llama.corpus.stage import Job, StagedItem, read_tally, stage_item, staged_path
 from pmc_llama.corpus.storage import stat
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json, sha256_bytes, sha256_json, write_json
+from pmc_llama.files import read_json, sha256_json, write_json
 from pmc_llama.progress import Progress
 from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
+from pmc_llama.run_dir import CorpusDir
 
 
 def build_corpus(
@@ -38,10 +41,11 @@ def build_corpus(
     workers: int,
     probes: Sequence[Probe] = (),
     append_to: Path | None = None,
-) -> dict[str, Any]:
+) -> CorpusSummary:
     """Write `parts/`, `ledger/`, `README.md` and `corpus.json` under `out`; returns the value of `corpus.json`.
 
-    `probes` are the evaluation questions that papers are checked for; what is found stands in `contamination.json`.
+    `probes` are the evaluation questions for which papers are dropped where the section says `decontaminate`; what was
+    found stands in `decontamination.json`. Papers of an earlier corpus were checked when that one was built.
     With `append_to`, an earlier corpus, `out` holds that one's papers, as links to its parts, and those of the sources
     that it lacks by PMC id, corpus id, DOI and text; the earlier papers are not read again but for these keys.
     What an interrupted call with the same recipe, code and inputs had finished is kept; anything else in `out` is
@@ -55,15 +59,15 @@ def build_corpus(
     files = [path for item in items for path, _, _ in item.files]
     files += [path for tables in joined for paths in tables for path in paths]
     files += [located.clean.word_counts] if located.clean.word_counts else []
+    if not section.decontaminate:
+        probes = ()
     fingerprint = _fingerprint(section, files, probes, earlier)
-    summary_path, work = out / "corpus.json", out / "work"
-    if summary_path.exists() and read_json(summary_path)["fingerprint"] == fingerprint:
-        shutil.rmtree(work, ignore_errors=True)
-        return dict(read_json(summary_path))
-    job = Job(located.model_dump_json(), str(work.absolute()))
-    _start(out, work, fingerprint)
-    asked = sha256_json([list(probe) for probe in probes])
-    hits = earlier.hits(asked) if earlier and probes else []  # refused before anything is read
+    corpus = CorpusDir(out)
+    if corpus.summary.exists() and (found := read_corpus_summary(corpus.summary)).fingerprint == fingerprint:
+        shutil.rmtree(corpus.work, ignore_errors=True)
+        return found
+    job = Job(located.model_dump_json(), str(corpus.work.absolute()))
+    _start(corpus, fingerprint)
     if probes:
         save_probes(probes, job.probes)
     with open_engine(section, workers) as engine:
@@ -73,7 +77,7 @@ def build_corpus(
         segments = [path for one in staged for path in one.segments]
         known = earlier.keys(section.dedup.near, engine) if earlier else None
         verdicts, reasons = find_duplicates(section, segments, known)
-        lines = find_boilerplate(section, segments, verdicts, work / "boilerplate.npy")
+        lines = find_boilerplate(section, segments, verdicts, corpus.work / "boilerplate.npy")
         first_part = earlier.parts if earlier else 0
         parts = _write_parts(job, out, segments, verdicts, lines, engine, first_part)
     summary = write_accounts(section, out, _outcomes(staged, verdicts, parts), reasons)
@@ -81,25 +85,27 @@ def build_corpus(
         earlier.take_over(out)
         summary = earlier.add_to(summary)
     if probes:
-        summary["contamination"] = _report_contamination(job, out, asked, hits, staged)
+        hits = [hit for one in staged for hit in one.record.hits]
+        write_json(corpus.decontamination, load_probes(job.probes).report(hits))
+    summary = msgspec.structs.replace(summary, fingerprint=fingerprint)
     write_card(section, summary, out)
-    write_json(summary_path, summary | {"fingerprint": fingerprint})
-    shutil.rmtree(work)
-    return summary | {"fingerprint": fingerprint}
+    write_json(corpus.summary, summary)
+    shutil.rmtree(corpus.work)
+    return summary
 
 
 class Staged(NamedTuple):
     """An item that was read: what its record says, and the files of its papers."""
 
     item: Item
-    record: dict[str, Any]
+    record: StagedItem
     segments: list[Path]
 
 
 def _staged(job: Job, items: list[Item]) -> list[Staged]:
-    records = [read_json(job.staged / f"{item.index:05d}.json") for item in items]
+    records = [read_tally(job.staged / f"{item.index:05d}.json", StagedItem) for item in items]
     return [
-        Staged(item, record, [staged_path(job, item.index, number) for number in range(record["segments"])])
+        Staged(item, record, [staged_path(job, item.index, number) for number in range(record.segments)])
         for item, record in zip(items, records, strict=True)
     ]
 
@@ -113,15 +119,6 @@ def _outcomes(staged: list[Staged], verdicts: list[Verdict], parts: list[Part | 
         written = [part for _, part in own if part is not None]
         outcomes.append(Outcome(one.item, one.record, [verdict for verdict, _ in own], written))
     return outcomes
-
-
-def _report_contamination(job: Job, out: Path, asked: str, hits: list[Hit], staged: list[Staged]) -> dict[str, Any]:
-    """Write all papers' hits, which a later corpus takes over, and the report a task; returns the report."""
-    hits = hits + [msgspec.convert(hit, Hit) for one in staged for hit in one.record["hits"]]
-    write_json(out / HITS, {"probes": asked, "hits": hits})
-    report = load_probes(job.probes).report(hits)
-    write_json(out / "contamination.json", report)
-    return report
 
 
 class Joined(NamedTuple):
@@ -146,24 +143,23 @@ def _joined_files(section: CorpusSection, data_root: Path) -> list[Joined]:
 def _fingerprint(
     section: CorpusSection, files: list[str], probes: Sequence[Probe], earlier: EarlierCorpus | None
 ) -> str:
-    """A hash of all that the parts depend on: recipe, this package's code, questions, inputs by size and time."""
-    code = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.rglob("*.py"))}
-    inputs = [[path, *stat(path)] for path in files]
-    recipe = section.model_dump(mode="json", exclude={"engine", "ray_address"})
-    value = {"section": recipe, "code": code, "inputs": inputs, "probes": [list(probe) for probe in probes]}
-    return sha256_json(value | ({"earlier": earlier.summary} if earlier else {}))
+    """A hash of all that the parts depend on: settings, the code that makes them, questions, inputs by size and time."""
+    inputs = [[path.encode(errors="surrogateescape").hex(), *stat(path)] for path in files]
+    before = {} if earlier is None else {part.file: part.sha256 for part in earlier.summary.parts}
+    settings = section.settings("corpus")
+    return sha256_json([settings, code_hash(__name__), inputs, [list(probe) for probe in probes], before])
 
 
-def _start(out: Path, work: Path, fingerprint: str) -> None:
-    """Make `out` ready: keep what belongs to this very job, remove everything that belongs to another."""
-    state = work / "state.json"
+def _start(corpus: CorpusDir, fingerprint: str) -> None:
+    """Make the folder ready: keep what belongs to this very job, remove everything that belongs to another."""
+    state = corpus.work / "state.json"
     if state.exists() and read_json(state) == fingerprint:
         return
-    for name in ("corpus.json", "contamination.json", HITS, "README.md"):
-        (out / name).unlink(missing_ok=True)
-    for folder in (work, out / "parts", out / "ledger"):
+    for file in (corpus.summary, corpus.decontamination, corpus.card):
+        file.unlink(missing_ok=True)
+    for folder in (corpus.work, corpus.parts, corpus.ledger):
         shutil.rmtree(folder, ignore_errors=True)
-    for folder in (out / "parts", out / "ledger"):
+    for folder in (corpus.parts, corpus.ledger):
         folder.mkdir(parents=True)
     write_json(state, fingerprint)
 

@@ -1,11 +1,12 @@
 """The card beside the corpus: what it is made of, in the form that Hugging Face shows for a data set."""
 
 from pathlib import Path
-from typing import Any
 
 from pmc_llama.files import write_text
 from pmc_llama.licenses import count_licenses
 from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.records.corpus import CorpusSummary
+from pmc_llama.run_dir import CorpusDir
 
 FRONT = """---
 configs:
@@ -30,16 +31,16 @@ COLUMNS = """| column | |
 """
 
 
-def write_card(section: CorpusSection, summary: dict[str, Any], out: Path) -> None:
+def write_card(section: CorpusSection, summary: CorpusSummary, out: Path) -> None:
     """Write `README.md` beside the parts."""
-    write_text(out / "README.md", render_card(section, summary, count_licenses(out)))
+    write_text(CorpusDir(out).card, render_card(section, summary, count_licenses(out)))
 
 
-def render_card(section: CorpusSection, summary: dict[str, Any], licenses: list[tuple[str | None, int]]) -> str:
+def render_card(section: CorpusSection, summary: CorpusSummary, licenses: list[tuple[str | None, int]]) -> str:
     """The card as Markdown."""
     lines = [
         FRONT,
-        f"# A corpus of {summary['kept']:,} papers, {summary['chars']:,} characters\n",
+        f"# A corpus of {summary.kept:,} papers, {summary.chars:,} characters\n",
         "Every paper keeps its own licence (column `license`); the collection grants no rights beyond it.\n",
         "| licence | papers |\n|---|---:|",
         *[f"| {name or 'unknown'} | {count:,} |" for name, count in licenses],
@@ -48,17 +49,13 @@ def render_card(section: CorpusSection, summary: dict[str, Any], licenses: list[
         "| source | format | in | kept |\n|---|---|---:|---:|",
     ]
     formats = {source.name: source.format for source in section.sources}
-    for name, counts in summary["sources"].items():
+    for name, counts in summary.sources.items():
         lines.append(
-            f"| {name} | {formats.get(name, 'of an earlier revision')} | {counts['in']:,} | {counts['kept']:,} |"
+            f"| {name} | {formats.get(name, 'of an earlier revision')} | {counts.documents_in:,} | {counts.kept:,} |"
         )
     lines += ["", "## What was left out\n", "| reason | papers |\n|---|---:|"]
-    lines += [f"| {reason} | {count:,} |" for reason, count in sorted(summary["dropped"].items())]
+    lines += [f"| {reason} | {count:,} |" for reason, count in sorted(summary.dropped.items())]
     lines += ["", f"## Cleaning: profile `{section.clean.profile}`\n", "| rule | characters removed |\n|---|---:|"]
-    lines += [f"| {rule} | {count:,} |" for rule, count in sorted(summary["chars_removed"].items())]
-    for task, found in summary.get("contamination", {}).items():
-        lines += ["", "## Evaluation questions in the corpus\n"] if task == next(iter(summary["contamination"])) else []
-        dropped = "their papers were dropped" if section.decontaminate else "their papers are in the corpus"
-        lines.append(f"- {task}: {found['questions_hit']} of {found['questions']} questions found; {dropped}")
+    lines += [f"| {rule} | {count:,} |" for rule, count in sorted(summary.chars_removed.items())]
     lines += ["", "## Columns\n", COLUMNS]
     return "\n".join(lines)

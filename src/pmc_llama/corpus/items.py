@@ -44,6 +44,11 @@ def plan_items(section: CorpusSection, data_root: Path, first: int = 0) -> list[
     return [Item(index, number, files[0][1], tuple(files)) for index, (number, files) in enumerate(groups, first)]
 
 
+def printable(name: str) -> str:
+    """A file's name as text that can be written as UTF-8; bytes that are none are shown by their numbers."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def with_word_counts(section: CorpusSection, data_root: Path) -> CorpusSection:
     """The section with the full path of its table of word counts. Raises InputError where that holds no counts."""
     if section.clean.word_counts is None:

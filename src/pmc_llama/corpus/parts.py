@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pmc_llama.corpus import boilerplate
 from pmc_llama.corpus.stage import PAPER_SCHEMA
-from pmc_llama.files import atomic_path, read_json, sha256_file, write_json
+from pmc_llama.files import atomic_path, read_record, sha256_file, write_json
 
 ROW_GROUP_CHARS = 64 * 2**20
 ZSTD_LEVEL = 3
@@ -56,7 +56,7 @@ def write_part(task: PartTask) -> Part:
     """Write the rows of a staged file that stay; a part that is there already is left as it is."""
     path, record = Path(task.part), Path(task.record)
     if record.exists() and path.exists():
-        return msgspec.convert(read_json(record), Part)
+        return read_record(record, Part)
     rows = chars = staged_chars = 0
     with atomic_path(path) as partial:
         dictionary = ["source", "license"]
@@ -69,7 +69,7 @@ def write_part(task: PartTask) -> Part:
                 rows, chars = rows + group.num_rows, chars + _chars(group)
                 writer.write_table(group, row_group_size=max(group.num_rows, 1))
     part = Part(path.name, rows, chars, sha256_file(path), staged_chars - chars)
-    write_json(record, msgspec.to_builtins(part))
+    write_json(record, part)
     return part
 
 

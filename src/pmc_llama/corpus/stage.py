@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,7 +27,7 @@ from pmc_llama.corpus.readers.sniff import READERS, reader_for
 from pmc_llama.corpus.select import Selector
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
-from pmc_llama.files import atomic_path, read_json, write_json
+from pmc_llama.files import atomic_path, write_json
 from pmc_llama.recipe.corpus import CorpusSection
 
 SEGMENT_BYTES = 2**30
@@ -57,6 +57,8 @@ KEY_COLUMNS: list[tuple[str, pa.DataType]] = [
 PAPER_SCHEMA = pa.schema(PAPER_COLUMNS)
 STAGED_SCHEMA = pa.schema(PAPER_COLUMNS + KEY_COLUMNS)
 
+T = TypeVar("T", bound="Tally")
+Row = dict[str, str | int | bytes | None]
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -122,7 +124,7 @@ class Tally(msgspec.Struct):
     removed: Counts = msgspec.field(default_factory=Counter)
     """Characters that each cleaning rule took away from them (negative: added)."""
     hits: list[Hit] = []
-    """Evaluation questions found in papers, whether these were dropped for it or not."""
+    """Evaluation questions found in papers that were dropped for it."""
 
     def add(self, other: "Tally") -> None:
         """Add another tally to this one."""
@@ -132,6 +134,22 @@ class Tally(msgspec.Struct):
         self.chars_in += other.chars_in
         self.removed.update(other.removed)
         self.hits.extend(other.hits)
+
+
+class StagedItem(Tally):
+    """The record of one item that was read to its end."""
+
+    segments: int = 0
+    """Staged files of its papers."""
+    bytes: int = 0
+    sha256: str = ""
+    """Of the file as it lies; of a group, of its files' hashes in a row."""
+    seconds: float = 0.0
+
+
+def read_tally(path: Path, kind: type[T]) -> T:
+    """A tally, or the record of a staged item."""
+    return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=lambda _, counts: Counter(counts))
 
 
 def stage_item(job: Job, item: Item, mapper: Mapper = map) -> str | None:
@@ -153,12 +171,13 @@ def stage_item(job: Job, item: Item, mapper: Mapper = map) -> str | None:
     except InputError as error:
         return str(error)
     hashes = [file.sha256 for file in files]
-    record = msgspec.to_builtins(total) | {
-        "segments": segments,
-        "bytes": sum(file.size_bytes for file in files),
-        "sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
-        "seconds": round(time.monotonic() - started_s, 3),
-    }
+    record = StagedItem(
+        **{name: getattr(total, name) for name in Tally.__struct_fields__},
+        segments=segments,
+        bytes=sum(file.size_bytes for file in files),
+        sha256=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        seconds=round(time.monotonic() - started_s, 3),
+    )
     write_json(done, record)
     return None
 
@@ -198,7 +217,7 @@ def _stage_segment(job: Job, item: Item, segment: int, blocks: Iterator[tuple[st
     path = staged_path(job, item.index, segment)
     tally_path = path.with_suffix(".json")
     if tally_path.exists():
-        return msgspec.convert(read_json(tally_path), Tally, dec_hook=lambda _, counts: Counter(counts))
+        return read_tally(tally_path, Tally)
     tally = Tally()
     process = functools.partial(process_block, job, item.source)
     options = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -207,7 +226,7 @@ def _stage_segment(job: Job, item: Item, segment: int, blocks: Iterator[tuple[st
             tally.add(block_tally)
             if batch.num_rows:
                 writer.write_batch(batch)
-    write_json(tally_path, msgspec.to_builtins(tally))
+    write_json(tally_path, tally)
     return tally
 
 
@@ -216,7 +235,7 @@ def process_block(job: Job, source: int, block: tuple[str, Block]) -> tuple[pa.R
     name, records = block
     context, reader = context_of(job, source), READERS[name]
     tally = Tally(seen=records.seen, dropped=Counter(records.dropped))
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for record in records.records:
         try:
             paper = reader.paper(record, context.options)
@@ -240,7 +259,7 @@ def _cleaned(paper: Paper, context: Context, tally: Tally) -> str:
     if context.contamination is not None:
         hits = context.contamination.hits(paper.paper_id, text, paper.pmid)
         tally.hits += hits
-        if hits and context.section.decontaminate:
+        if hits:
             raise Skip("contaminated")
     tally.chars_in += len(paper.text)
     tally.removed.update(removed)
@@ -248,7 +267,7 @@ def _cleaned(paper: Paper, context: Context, tally: Tally) -> str:
     return text
 
 
-def _add_sketches(rows: list[dict[str, Any]], section: CorpusSection) -> None:
+def _add_sketches(rows: list[Row], section: CorpusSection) -> None:
     """What the comparison of all papers needs, where the recipe asks for it."""
     if section.dedup.near is not None:
         for row, signature in zip(rows, signatures([row["text"] for row in rows], section.dedup.near), strict=True):
@@ -258,7 +277,7 @@ def _add_sketches(rows: list[dict[str, Any]], section: CorpusSection) -> None:
             row["lines"] = line_hashes(row["text"])
 
 
-def _row(paper: Paper, text: str, source: str, reader_name: str) -> dict[str, Any]:
+def _row(paper: Paper, text: str, source: str, reader_name: str) -> Row:
     return {
         "paper_id": paper.paper_id,
         "pmcid": paper.pmcid,

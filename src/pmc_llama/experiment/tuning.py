@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from pmc_llama.experiment.cells import Cell
 from pmc_llama.experiment.instructions import Tally, instruction_examples, read_instructions
-from pmc_llama.experiment.regimes import Cell
 from pmc_llama.qa.examples import Example, TuningBatches, question_examples
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe

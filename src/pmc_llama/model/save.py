@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pmc_llama.files import write_json
+from pmc_llama.files import read_json, write_json
 
 MAX_PART_BYTES = 4 * 2**30
 
@@ -91,6 +91,17 @@ def _write_adapter(model: PeftModel, folder: Path, base: str, is_first: bool) ->
     config: Any = model.peft_config["default"]
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(folder)
+    _put_in_order(folder / "adapter_config.json")
+
+
+def _put_in_order(config: Path) -> None:
+    """PEFT keeps names in sets, whose order differs from process to process; the same adapter gives the same bytes."""
+    value = {name: sorted(item) if _is_names(item) else item for name, item in read_json(config).items()}
+    write_json(config, value)
+
+
+def _is_names(item: Any) -> bool:
+    return isinstance(item, list) and all(isinstance(one, str) for one in item)
 
 
 def _whole(value: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class Answerer:
 
     def _key(self, section: TaskSection, questions: Sequence[Question], pool: Sequence[Question]) -> str:
         """All that answers depend on besides the model."""
-        settings = [section.settings(), self._evaluate.settings()]
+        settings = [section.settings("score"), self._evaluate.settings("score")]
         return files.sha256_json([settings, msgspec.to_builtins([*questions, *pool])])
 
     def _for_scoring(self) -> Any:

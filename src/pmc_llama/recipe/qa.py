@@ -10,8 +10,6 @@ from pmc_llama.recipe.training import LoraSection, TrainSection
 
 TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu", "bioasq", "own"]
 PromptName = Literal["lm-eval", "plain", "pmc-llama-v1", "pmc-llama-v2", "chat"]
-SCORED_BY = frozenset({"method", "shots", "shots_draw"})
-"""Keys of a task that change how its test is scored, but neither its questions nor how a model is tuned on it."""
 
 
 class ColumnsSection(Section):
@@ -65,14 +63,15 @@ class RegimeSection(TrainSection):
     """
 
     kind: Annotated[
-        Literal["full", "peft", "instruct", "zero_shot", "few_shot"], affects("contamination", "tuning", "score")
+        Literal["full", "peft", "instruct", "zero_shot", "few_shot"],
+        affects("contamination", "tuning", "score", "report"),
     ]
     tasks: Annotated[list[str], affects("contamination", "tuning", "score")] = []
     """The sets whose training questions are used. `instruct`: those that the instructions were made from, if any. They
     count as in domain."""
     files: Annotated[list[str], reads("contamination", "tuning")] = []
     """`instruct`: JSON or JSON-lines files of rows with `instruction`, `input`, `output`; relative to `data.root`."""
-    fraction: Annotated[float, affects("tuning")] = Field(default=1.0, gt=0, le=1)
+    fraction: Annotated[float, affects("tuning", "report")] = Field(default=1.0, gt=0, le=1)
     """Share of the training questions or instructions used (data-efficient regimes)."""
     fractions: Annotated[list[Annotated[float, Field(gt=0, le=1)]], affects("tuning", "score")] = []
     """A learning curve: one regime a share, each named with its percentage (`data_efficient_10`)."""

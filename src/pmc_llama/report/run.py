@@ -92,7 +92,10 @@ class Run:
     @cached_property
     def contamination(self) -> dict[str, Any]:
         """The value of `corpus/contamination.json`: facts by task."""
-        return dict(self._json("corpus/contamination.json"))
+        from pmc_llama.records.contamination import read_contamination
+        from pmc_llama.run_dir import RunDir
+        t = read_contamination(RunDir(self.path).contamination_report).texts
+        return {} if "corpus" not in t else {k: msgspec.to_builtins(v) | {"papers_hit": v.documents_hit} for k, v in t["corpus"].tasks.items()}
 
     @cached_property
     def contaminated(self) -> dict[str, set[str]]:

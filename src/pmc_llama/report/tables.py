@@ -18,7 +18,11 @@ from pmc_llama.report.predictions import Cell, cells, read_predictions
 
 
 def compute_results(
-    predictions: Path, out: Path, contaminated: Mapping[str, Collection[str]] | None = None
+    predictions: Path,
+    out: Path,
+    contaminated: Mapping[str, Collection[str]] | None = None,
+    *,
+    made_from: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write `results.json` from `predictions.parquet` and return its value.
 
@@ -37,6 +41,7 @@ def compute_results(
         "summary": _summary(paired),
         "uncontaminated": _uncontaminated(answers, contaminated or {}),
         "baselines": _baselines(found),
+        "made_from": dict(made_from or {}),
     }
     write_json(out, results)
     return results

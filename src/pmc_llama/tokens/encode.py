@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,22 +14,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pmc_llama.errors import InputError, StoreError
-from pmc_llama.files import atomic_path, read_json, sha256_file, sha256_json
+from pmc_llama.files import atomic_path, sha256_file, sha256_json
 from pmc_llama.progress import Progress
 from pmc_llama.recipe.tokens import TokensSection
+from pmc_llama.records.corpus import PartFile, read_corpus_summary
+from pmc_llama.records.tokens import StoreInfo, read_store_info
+from pmc_llama.run_dir import CorpusDir
 from pmc_llama.tokens.convert import hf_tokenizer
 from pmc_llama.tokens.encoders import Encoder, load_encoder, tokenizer_sha256
 from pmc_llama.tokens.sentencepiece import SentencePieceEncoder
 from pmc_llama.tokens.shards import Shard, finish_store, read_shard, shard_paths, write_shard_index
-from pmc_llama.tokens.store import TokenStore, read_info
+from pmc_llama.tokens.store import TokenStore
 
 __all__ = ["Encoder", "append_corpus", "encode_corpus", "hf_tokenizer", "load_encoder", "open_store"]
 
 BATCH_DOCUMENTS = 64
 CHECKED_DOCUMENTS = 16
 """Documents of the corpus on which the word memo is compared with plain SentencePiece before the work starts."""
-
-Part = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Job:
 
     number: int
     source: Path
-    part: Part
+    part: PartFile
     tokenizer: Path
     memo: bool
     out: Path
@@ -48,7 +48,7 @@ class _Job:
 
 def encode_corpus(
     section: TokensSection, corpus_dir: Path, tokenizer_path: Path, out: Path, *, workers: int
-) -> dict[str, Any]:
+) -> StoreInfo:
     """Write every document of a corpus into the token store `out`; returns the value of its `store.json`.
 
     One shard a corpus part, so the store's bytes do not depend on `workers`. Shards that are whole and were made from
@@ -57,44 +57,42 @@ def encode_corpus(
     """
     parts = _corpus_parts(corpus_dir)
     encoder = load_encoder(tokenizer_path)
-    memo = _check_on_corpus(encoder, corpus_dir / parts[0]["file"])
-    jobs = [
-        _Job(number, corpus_dir / part["file"], part, tokenizer_path, memo, out) for number, part in enumerate(parts)
-    ]
+    memo = _check_on_corpus(encoder, corpus_dir / parts[0].file)
+    jobs = [_Job(number, corpus_dir / part.file, part, tokenizer_path, memo, out) for number, part in enumerate(parts)]
     return finish_store(out, _run(jobs, workers), encoder, [corpus_hash(parts)], section.heldout_fraction)
 
 
 def append_corpus(
     section: TokensSection, corpus_dir: Path, tokenizer_path: Path, out: Path, *, workers: int
-) -> dict[str, Any]:
+) -> StoreInfo:
     """Add the papers of a later corpus that the store `out` does not have; returns the value of its `store.json`.
 
     What is there stays byte for byte, and a paper keeps the split that it is in. Appending the same corpus again does
     nothing. Raises StoreError for a store of another tokenizer or held-out fraction.
     """
-    info, parts, encoder = read_info(out), _corpus_parts(corpus_dir), load_encoder(tokenizer_path)
-    if info["tokenizer_sha256"] != encoder.sha256:
+    info, parts, encoder = read_store_info(out), _corpus_parts(corpus_dir), load_encoder(tokenizer_path)
+    if info.tokenizer_sha256 != encoder.sha256:
         raise StoreError(f"token store {out} was made with another tokenizer than {tokenizer_path}: nothing appended")
-    if info["heldout_fraction"] != section.heldout_fraction:
+    if info.heldout_fraction != section.heldout_fraction:
         raise StoreError(
             f"token store {out} holds out {info['heldout_fraction']} of its documents, not {section.heldout_fraction}: "
             "appending must keep the split"
         )
-    if corpus_hash(parts) in info["corpora"]:
+    if corpus_hash(parts) in info.corpora:
         return info
-    old = [read_shard(out, number, {}, encoder.dtype) for number in range(len(info["shards"]))]
+    old = [read_shard(out, number, {}, encoder.dtype) for number in range(len(info.shards))]
     whole = [shard for shard in old if shard is not None]
     if len(whole) < len(old):
         raise StoreError(f"token store {out}: {info['shards'][old.index(None)]['file']} is damaged or has no index")
     known = pa.chunked_array([chunk for shard in whole for chunk in shard.paper_ids.chunks], pa.string())
-    memo = _check_on_corpus(encoder, corpus_dir / parts[0]["file"])
+    memo = _check_on_corpus(encoder, corpus_dir / parts[0].file)
     jobs: list[_Job] = []
     for part in parts:
-        source = corpus_dir / part["file"]
+        source = corpus_dir / part.file
         skip = _known_papers(source, known)
-        if len(skip) < part["rows"]:
+        if len(skip) < part.rows:
             jobs.append(_Job(len(old) + len(jobs), source, part, tokenizer_path, memo, out, skip))
-    corpora = [*info["corpora"], corpus_hash(parts)]
+    corpora = [*info.corpora, corpus_hash(parts)]
     return finish_store(out, [*whole, *_run(jobs, workers)], encoder, corpora, section.heldout_fraction)
 
 
@@ -103,29 +101,25 @@ def open_store(out: Path, tokenizer_path: Path, corpus_dir: Path) -> TokenStore:
     return TokenStore.open(out, tokenizer_sha256(tokenizer_path), corpus_hash(_corpus_parts(corpus_dir)))
 
 
-def corpus_hash(parts: Sequence[Part]) -> str:
+def corpus_hash(parts: Sequence[PartFile]) -> str:
     """Hash of a corpus: of its parts' names and hashes."""
-    return sha256_json([[part["file"], part["sha256"]] for part in parts])
+    return sha256_json([[part.file, part.sha256] for part in parts])
 
 
-def _corpus_parts(corpus_dir: Path) -> list[Part]:
+def _corpus_parts(corpus_dir: Path) -> list[PartFile]:
     """The parts as `corpus.json` lists them; a folder without one is taken as it is."""
-    ledger = corpus_dir / "corpus.json"
-    if ledger.is_file():
-        parts = [dict(part, file=_part_path(part["file"])) for part in read_json(ledger)["parts"]]
+    corpus = CorpusDir(corpus_dir)
+    if corpus.summary.is_file():
+        parts = read_corpus_summary(corpus.summary).parts
     else:
-        files = sorted((corpus_dir / "parts").glob("*.parquet"))
+        files = sorted(corpus.parts.glob("*.parquet"))
         parts = [
-            {"file": f"parts/{file.name}", "rows": pq.read_metadata(file).num_rows, "sha256": sha256_file(file)}
+            PartFile(file.relative_to(corpus_dir).as_posix(), pq.read_metadata(file).num_rows, sha256_file(file))
             for file in files
         ]
     if not parts:
         raise InputError(f"corpus {corpus_dir} has no parts: build the corpus first")
     return parts
-
-
-def _part_path(file: str) -> str:
-    return file if "/" in file else f"parts/{file}"
 
 
 def _check_on_corpus(encoder: Encoder, part: Path) -> bool:
@@ -142,7 +136,7 @@ def _known_papers(part: Path, known: pa.ChunkedArray) -> frozenset[str]:
 def _run(jobs: list[_Job], workers: int) -> list[Shard]:
     """Encode all jobs, each into a shard; in this process where one worker is enough."""
     shards: dict[int, Shard] = {}
-    with Progress("tokenize", total=sum(job.part["rows"] for job in jobs), unit="documents") as progress:
+    with Progress("tokenize", total=sum(job.part.rows for job in jobs), unit="documents") as progress:
         for number, shard in _results(jobs, min(workers, len(jobs))):
             shards[number] = shard
             progress.advance(shard.documents, f"{sum(s.tokens for s in shards.values()):,} tokens")
@@ -162,12 +156,12 @@ def _results(jobs: list[_Job], workers: int) -> Iterator[tuple[int, Shard]]:
 def _encode_part(job: _Job) -> tuple[int, Shard]:
     """Encode one corpus part into one shard, unless it is there already."""
     encoder = _worker_encoder(job.tokenizer, job.memo)
-    stamp = {"part": job.part["file"], "part_sha256": job.part["sha256"], "tokenizer_sha256": encoder.sha256}
+    stamp = {"part": job.part.file, "part_sha256": job.part.sha256, "tokenizer_sha256": encoder.sha256}
     stamp["skipped"] = sha256_json(sorted(job.skip))
     found = read_shard(job.out, job.number, stamp, encoder.dtype)
     if found is not None:
         return job.number, found
-    if not job.source.is_file() or sha256_file(job.source) != job.part["sha256"]:
+    if not job.source.is_file() or sha256_file(job.source) != job.part.sha256:
         raise InputError(f"corpus part {job.source} is not the one that corpus.json names: build the corpus again")
     paper_ids: list[str] = []
     lengths: list[int] = []

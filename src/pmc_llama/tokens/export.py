@@ -57,7 +57,7 @@ def export_megatron(
     Format of `megatron.core.datasets.IndexedDataset`, version 1: magic, u64 version, u8 type of the tokens, u64
     sequences, u64 length of the document index, i32 lengths, i64 byte offsets, i64 document index; little-endian.
     """
-    small = store.info["vocab_size"] < MEGATRON_UINT16_LIMIT
+    small = store.info.vocab_size < MEGATRON_UINT16_LIMIT
     dtype, code = (np.dtype("<u2"), MEGATRON_UINT16) if small else (np.dtype("<i4"), MEGATRON_INT32)
     binary, index = out.with_name(out.name + ".bin"), out.with_name(out.name + ".idx")
     lengths = _write_tokens(store, binary, dtype, _documents(store, split), bos_id, eos_id)

@@ -1,7 +1,6 @@
 """A look into a token store: what it is made of, and any document decoded."""
 
 from pathlib import Path
-from typing import Any
 
 from pmc_llama.errors import StoreError
 from pmc_llama.tokens.convert import hf_tokenizer
@@ -9,7 +8,7 @@ from pmc_llama.tokens.encoders import load_encoder
 from pmc_llama.tokens.store import TokenStore
 
 
-def describe(path: Path, *, verify: bool = False) -> dict[str, Any]:
+def describe(path: Path, *, verify: bool = False) -> dict[str, str | int]:
     """Figures of a store, to print: documents, tokens, bytes, splits, tokenizer and corpora.
 
     `verify` also reads every byte and compares the hashes. Raises StoreError for a store that is damaged.
@@ -20,24 +19,24 @@ def describe(path: Path, *, verify: bool = False) -> dict[str, Any]:
     info = store.info
     lengths = store.lengths
     return {
-        "documents": info["documents"],
-        "held-out documents": info["heldout_documents"],
-        "empty documents": info["empty_documents"],
-        "tokens": info["tokens"],
-        "held-out tokens": info["heldout_tokens"],
+        "documents": info.documents,
+        "held-out documents": info.heldout_documents,
+        "empty documents": info.empty_documents,
+        "tokens": info.tokens,
+        "held-out tokens": info.heldout_tokens,
         "tokens a document": f"{lengths.mean():,.0f} on average, {lengths.max():,} at most" if len(lengths) else "none",
-        "bytes": info["tokens"] * store.dtype.itemsize,
-        "type": f"{info['dtype']}, vocabulary of {info['vocab_size']:,}",
-        "shards": len(info["shards"]),
-        "tokenizer": info["tokenizer_sha256"],
-        "corpora": ", ".join(info["corpora"]),
+        "bytes": info.tokens * store.dtype.itemsize,
+        "type": f"{info.dtype}, vocabulary of {info.vocab_size:,}",
+        "shards": len(info.shards),
+        "tokenizer": info.tokenizer_sha256,
+        "corpora": ", ".join(info.corpora),
         "hashes": "all as written" if verify else "not checked",
     }
 
 
 def decode_document(
     path: Path, tokenizer_path: Path, document: str, *, start: int = 0, tokens: int | None = None
-) -> dict[str, Any]:
+) -> dict[str, str | int | list[int]]:
     """A document decoded: `document` is a paper id or a number; `start` and `tokens` choose a part of it.
 
     Returns paper_id, number, split, tokens, ids and text. Raises StoreError where the store has no such document, or

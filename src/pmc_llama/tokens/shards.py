@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from pmc_llama.errors import StoreError
 from pmc_llama.files import atomic_path, sha256_file, write_json
+from pmc_llama.records.tokens import FORMAT, ShardFile, StoreInfo
 from pmc_llama.tokens.encoders import Encoder
-
-FORMAT = "pmc-llama token store 1"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def read_shard(out: Path, number: int, stamp: dict[str, str], dtype: np.dtype[An
 
 def finish_store(
     out: Path, shards: Sequence[Shard], encoder: Encoder, corpora: Sequence[str], heldout_fraction: float
-) -> dict[str, Any]:
+) -> StoreInfo:
     """Write offsets, documents and, last, `store.json` over all shards, in their order; returns its value.
 
     `corpora`: hashes of the corpora that were encoded, the first one and those appended.
@@ -81,31 +80,23 @@ def finish_store(
         partial.write_bytes(offsets.tobytes())
     with atomic_path(out / "documents.parquet") as partial:
         pq.write_table(pa.table({"paper_id": paper_ids, "heldout": heldout}), partial, compression="zstd")
-    value = {
-        "format": FORMAT,
-        "tokenizer_sha256": encoder.sha256,
-        "vocab_size": encoder.vocab_size,
-        "dtype": "uint16" if encoder.dtype.itemsize == 2 else "uint32",
-        "bos_eos": "not stored",
-        "corpora": list(corpora),
-        "heldout_fraction": heldout_fraction,
-        "documents": len(lengths),
-        "empty_documents": int((lengths == 0).sum()),
-        "tokens": int(lengths.sum()),
-        "heldout_documents": int(heldout.sum()),
-        "heldout_tokens": int(lengths[heldout].sum()),
-        "offsets_sha256": sha256_file(out / "offsets.bin"),
-        "documents_sha256": sha256_file(out / "documents.parquet"),
-        "shards": [
-            {
-                "file": shard.file,
-                "documents": shard.documents,
-                "tokens": shard.tokens,
-                "sha256": shard.stamp["bin_sha256"],
-            }
-            for shard in shards
-        ],
-    }
+    value = StoreInfo(
+        format=FORMAT,
+        tokenizer_sha256=encoder.sha256,
+        vocab_size=encoder.vocab_size,
+        dtype="uint16" if encoder.dtype.itemsize == 2 else "uint32",
+        bos_eos="not stored",
+        corpora=list(corpora),
+        heldout_fraction=heldout_fraction,
+        documents=len(lengths),
+        empty_documents=int((lengths == 0).sum()),
+        tokens=int(lengths.sum()),
+        heldout_documents=int(heldout.sum()),
+        heldout_tokens=int(lengths[heldout].sum()),
+        offsets_sha256=sha256_file(out / "offsets.bin"),
+        documents_sha256=sha256_file(out / "documents.parquet"),
+        shards=[ShardFile(one.file, one.documents, one.tokens, one.stamp["bin_sha256"]) for one in shards],
+    )
     write_json(out / "store.json", value)
     _remove_old_shards(out, len(shards))
     return value

@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
-from msgspec import DecodeError
 from numpy.typing import NDArray
 
 from pmc_llama.errors import StoreError
-from pmc_llama.files import read_json, sha256_file, sha256_json
-from pmc_llama.tokens.shards import FORMAT
+from pmc_llama.files import sha256_file, sha256_json
+from pmc_llama.records.tokens import read_store_info
 
 Split = Literal["train", "heldout"]
 
@@ -27,16 +26,16 @@ class TokenStore:
 
     def __init__(self, path: Path, tokenizer_sha256: str | None = None, corpus_sha256: str | None = None) -> None:
         self.path = path
-        self.info = read_info(path)
-        self._refuse_foreign("tokenizer", [self.info["tokenizer_sha256"]], tokenizer_sha256)
-        self._refuse_foreign("corpus", self.info["corpora"], corpus_sha256)
-        self.dtype = np.dtype("<u2") if self.info["dtype"] == "uint16" else np.dtype("<u4")
-        self.offsets = np.frombuffer(self._map("offsets.bin", 8 * (self.info["documents"] + 1)), "<u8")
-        shards = [(shard["file"], shard["tokens"]) for shard in self.info["shards"]]
+        self.info = read_store_info(path)
+        self._refuse_foreign("tokenizer", [self.info.tokenizer_sha256], tokenizer_sha256)
+        self._refuse_foreign("corpus", self.info.corpora, corpus_sha256)
+        self.dtype = np.dtype("<u2") if self.info.dtype == "uint16" else np.dtype("<u4")
+        self.offsets = np.frombuffer(self._map("offsets.bin", 8 * (self.info.documents + 1)), "<u8")
+        shards = [(shard.file, shard.tokens) for shard in self.info.shards]
         self._maps = [self._map(file, tokens * self.dtype.itemsize) for file, tokens in shards]
         self._shards = [np.frombuffer(m, self.dtype, n) for m, (_, n) in zip(self._maps, shards, strict=True)]
-        self._first_document = np.cumsum([0] + [shard["documents"] for shard in self.info["shards"]])
-        self._first_token = np.cumsum([0] + [shard["tokens"] for shard in self.info["shards"]])
+        self._first_document = np.cumsum([0] + [shard.documents for shard in self.info.shards])
+        self._first_token = np.cumsum([0] + [shard.tokens for shard in self.info.shards])
         self._check_offsets()
 
     @classmethod
@@ -45,7 +44,7 @@ class TokenStore:
         return cls(path, tokenizer_sha256, corpus_sha256)
 
     def __len__(self) -> int:
-        return int(self.info["documents"])
+        return int(self.info.documents)
 
     def __getitem__(self, document: int) -> NDArray[Any]:
         """Ids of a document: a view of the mapped file. Raises StoreError for a number past the end."""
@@ -64,7 +63,7 @@ class TokenStore:
     @property
     def n_tokens(self) -> int:
         """Tokens of all documents."""
-        return int(self.info["tokens"])
+        return int(self.info.tokens)
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -103,7 +102,7 @@ class TokenStore:
     @cached_property
     def fingerprint(self) -> str:
         """Hash that changes with any token, document or setting of the store."""
-        return sha256_json(self.info)
+        return sha256_json(self.info.content())
 
     @cached_property
     def paper_ids(self) -> list[str]:
@@ -112,8 +111,8 @@ class TokenStore:
 
     def verify(self) -> None:
         """Read every byte and compare with the hashes of `store.json`. Raises StoreError on a difference."""
-        expected = {shard["file"]: shard["sha256"] for shard in self.info["shards"]}
-        expected |= {"offsets.bin": self.info["offsets_sha256"], "documents.parquet": self.info["documents_sha256"]}
+        expected = {shard.file: shard.sha256 for shard in self.info.shards}
+        expected |= {"offsets.bin": self.info.offsets_sha256, "documents.parquet": self.info.documents_sha256}
         for file, sha256 in expected.items():
             if sha256_file(self.path / file) != sha256:
                 raise StoreError(
@@ -163,16 +162,3 @@ class TokenStore:
                 f"token store {self.path} was made from another {what} (SHA-256 {made_from[-1][:12]}…, "
                 f"not {wanted[:12]}…): tokenize the corpus again"
             )
-
-
-def read_info(path: Path) -> dict[str, Any]:
-    """The value of a store's `store.json`. Raises StoreError where there is none of this format."""
-    try:
-        info: dict[str, Any] = read_json(path / "store.json")
-    except FileNotFoundError:
-        raise StoreError(f"token store {path} is not there or not finished: it has no store.json") from None
-    except DecodeError as error:
-        raise StoreError(f"token store {path}: store.json is not valid JSON: {error}") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise StoreError(f"token store {path}: store.json is not of the format {FORMAT!r}")
-    return info

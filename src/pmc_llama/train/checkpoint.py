@@ -99,6 +99,14 @@ class Checkpoints:
             (path / MARKER).unlink()
         shutil.rmtree(self.root, ignore_errors=True)
 
+    def remove_cut_off(self, world: World) -> None:
+        """Delete what was left of checkpoints that an interrupted run had not written to their end."""
+        if world.is_first:
+            for path in self.root.glob("step-*"):
+                if not (path / MARKER).exists():
+                    shutil.rmtree(path)
+        world.barrier()
+
     def resume(self) -> int:
         """Load the newest whole checkpoint; its step, or 0 where there is none.
 

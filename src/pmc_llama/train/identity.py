@@ -10,8 +10,8 @@ from pmc_llama.files import read_json, sha256_bytes, sha256_json
 from pmc_llama.model.load import ModelOrigin, local_folder
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
-MAY_CHANGE = {"micro_batch", "activation_checkpointing", "compile", "eval_every", "precision", "epochs", "max_steps"}
-"""Settings that may change when a run goes on (the last three count by what follows from them)."""
+COUNT_AS_RESOLVED = {"precision", "epochs", "max_steps"}
+"""Settings that count by what follows from them, the numbers' type and the steps."""
 TAIL_BYTES = 2**20
 
 
@@ -26,8 +26,8 @@ def identity_of(
     dtype: torch.dtype,
 ) -> dict[str, Any]:
     """JSON-able values; a checkpoint or summary with others is of another run."""
-    known = TrainSection.model_fields.keys() - MAY_CHANGE
-    settings = {key: value for key, value in options.settings().items() if key in known}
+    known = TrainSection.model_fields.keys() - COUNT_AS_RESOLVED  # what a kind of section adds stands in `data`
+    settings = {key: value for key, value in options.settings("tuning").items() if key in known}
     return {
         "model": sha256_json(model.config) if model.path is None else _fingerprint(local_folder(model.path)),
         "data": data,

@@ -95,6 +95,7 @@ def train(
         run = _Run(net, optimizer, guard, checkpoints, batches, heldout, options, seed, steps, stop, world)
         if world.device.type == "cuda":
             dry_run(net, optimizer, options, world)
+        checkpoints.remove_cut_off(world)
         start = checkpoints.resume()
         if start == 0 and continues is not None:
             checkpoints.take_over(continues)
@@ -185,7 +186,7 @@ def _step(run: _Run, step: int, rows: Rows, metrics: Metrics, start: int) -> Non
     if totals.written:
         checkpoints.mark_whole(world)
     if totals.stop:
-        _stop(step - 1, metrics, checkpoints, world)
+        _stop(step - 1, metrics, run)
     if totals.save and step - 1 > start:
         metrics.flush()
         checkpoints.save(step - 1, world)
@@ -266,10 +267,10 @@ def _due(step: int, every: int | None, steps: int) -> bool:
     return step == steps or (every is not None and step % every == 0)
 
 
-def _stop(step: int, metrics: Metrics, checkpoints: Checkpoints, world: World) -> None:
+def _stop(step: int, metrics: Metrics, run: _Run) -> None:
     metrics.flush()
-    checkpoints.finish(world)
+    run.checkpoints.finish(run.world)
     if step > 0:
-        checkpoints.save(step, world)
-        checkpoints.finish(world)
-    raise Stopped(f"stopped after step {step}; resume with the same command")
+        run.checkpoints.save(step, run.world)
+        run.checkpoints.finish(run.world)
+    raise Stopped(f"stopped after step {step}; resume with the same command", run.stop.status)

@@ -7,6 +7,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from pmc_llama.errors import INTERRUPTED, STOPPED
+
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -19,7 +21,7 @@ class StopFlag:
     """
 
     def __init__(self, time_limit_s: float | None = None) -> None:
-        self._signalled = False
+        self._signalled: int | None = None
         self._deadline_s = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
         self._before: dict[signal.Signals, Any] = {}
 
@@ -31,10 +33,15 @@ class StopFlag:
     @property
     def asked(self) -> bool:
         """Whether to stop after the present step."""
-        return self._signalled or time.monotonic() > self._deadline_s
+        return self._signalled is not None or time.monotonic() > self._deadline_s
+
+    @property
+    def status(self) -> int:
+        """Exit status that says why: of an interruption by hand, else of one that a batch system asked for."""
+        return INTERRUPTED if self._signalled == signal.SIGINT else STOPPED
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self._signalled = True
+        self._signalled = number
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

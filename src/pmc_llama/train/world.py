@@ -2,9 +2,10 @@
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,8 @@ from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from pmc_llama.errors import RecipeError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class World:
         everyones = [torch.empty_like(mine) for _ in range(self.size)]
         dist.all_gather(everyones, mine, group=self.control)
         return [theirs.tolist() for theirs in everyones]
+
+    def from_first(self, value: Callable[[], T]) -> T:
+        """What `value` gives in the first process, on all of them; the others do not call it."""
+        found: list[Any] = [value() if self.is_first else None]
+        if self.size > 1:
+            dist.broadcast_object_list(found, src=0, group=self.control)
+        return cast(T, found[0])
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
         """Sum of `value` over all processes, in place."""

@@ -1,23 +1,24 @@
-"""What the grid would do and what that costs: a line a cell, from what was measured in the run directory before."""
+"""What the grid would do and what that costs: a line per cell, from what was measured in the run directory before."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from typing import Any
-
-import msgspec
 
 from pmc_llama.errors import PmcLlamaError
-from pmc_llama.experiment.regimes import Cell, origins, scoring_stamps, tune_folder, tuning_stamps
+from pmc_llama.experiment.cells import Cell, cells
 from pmc_llama.experiment.tuning import TuningData
+from pmc_llama.pipeline.questions import tested
+from pmc_llama.pipeline.stage import Context
+from pmc_llama.pipeline.stages.evaluate import work_of_answers
+from pmc_llama.pipeline.stages.finetune import work_of_cell
 from pmc_llama.recipe import Recipe
-from pmc_llama.stamps import Stamp
+from pmc_llama.records.training import read_metrics
+from pmc_llama.run_dir import RunDir, TrainingDir
 
 
 @dataclass(frozen=True)
-class Work:
+class Cost:
     """One piece of work of a cell: why it must be done (None: it is up to date), and what it takes, where known."""
 
     stale: str | None
@@ -34,9 +35,9 @@ class Work:
         return ", ".join([*parts, about(self.seconds)])
 
 
-def grid_preview(recipe: Recipe, stamps: Mapping[str, Stamp], stale: Collection[str]) -> Iterator[str]:
-    """What would be tuned and scored, and the sum; `stale` names the stages that would run before."""
-    tuning, scoring = _tuning(recipe, stamps, stale), _scoring(recipe, stamps, stale)
+def grid_lines(context: Context, reasons: Mapping[str, str | None]) -> Iterator[str]:
+    """What would be tuned and scored, and the sum; `reasons` tells why each piece of work would be done."""
+    tuning, scoring = _tuning(context, reasons), _scoring(context, reasons)
     for cell, score in scoring.items():
         tuned = f"tune: {tuning[cell]}; " if cell in tuning else ""
         yield f"  {cell.name}: {tuned}score: {score}"
@@ -44,8 +45,8 @@ def grid_preview(recipe: Recipe, stamps: Mapping[str, Stamp], stale: Collection[
         todo = [one for one in work.values() if one.stale is not None]
         if work:
             known = [one.seconds for one in todo if one.seconds is not None]
-            time = about(sum(known)) if len(known) == len(todo) else about(None)
-            yield f"  {verb}: {len(todo)} of {len(work)} models" + (f", {time}" if todo else "")
+            cost = about(sum(known)) if len(known) == len(todo) else about(None)
+            yield f"  {verb}: {len(todo)} of {len(work)} models" + (f", {cost}" if todo else "")
 
 
 def about(seconds: float | None) -> str:
@@ -57,37 +58,41 @@ def about(seconds: float | None) -> str:
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def _tuning(recipe: Recipe, stamps: Mapping[str, Stamp], stale: Collection[str]) -> dict[Cell, Work]:
-    found, sizes = {}, _Sizes(recipe)
-    for cell, stamp in tuning_stamps(recipe, stamps).items():
-        reason = _reason(cell, stamp, stale)
-        if reason is None:
-            found[cell] = Work(None)
+def _tuning(context: Context, reasons: Mapping[str, str | None]) -> dict[Cell, Cost]:
+    found, sizes = {}, _Sizes(context.recipe)
+    for cell in cells(context.recipe):
+        work = work_of_cell(cell)
+        if work not in reasons:
             continue
-        size, rate = sizes.of(cell), _tokens_per_second(recipe, cell)
+        reason = reasons[work]
+        if reason is None:
+            found[cell] = Cost(None)
+            continue
+        size, rate = sizes.of(cell), _tokens_per_second(context.recipe, context.run, cell)
         steps, tokens = size or (None, None)
-        found[cell] = Work(reason, steps, tokens, tokens / rate if tokens and rate else None)
+        found[cell] = Cost(reason, steps, tokens, tokens / rate if tokens and rate else None)
     return found
 
 
-def _scoring(recipe: Recipe, stamps: Mapping[str, Stamp], stale: Collection[str]) -> dict[Cell, Work]:
+def _scoring(context: Context, reasons: Mapping[str, str | None]) -> dict[Cell, Cost]:
     """A cell takes as long as it took before, or as the others of its regime, or as all others in the middle."""
-    scored, tuned = scoring_stamps(recipe, stamps), tuning_stamps(recipe, stamps)
-    took = {cell: stamp.seconds for cell, stamp in scored.items() if stamp.seconds is not None}
+    tasks = tested(context.recipe)
+    took: dict[Cell, float] = {}
+    for cell in cells(context.recipe):
+        stamps = [context.stamps.of(work_of_answers(cell, task)) for task in tasks]
+        if stamps and all(stamp is not None for stamp in stamps):
+            took[cell] = sum(stamp.seconds or 0.0 for stamp in stamps if stamp is not None)
     found = {}
-    for cell, stamp in scored.items():
-        reason = _reason(cell, stamp, stale)
-        if reason is None and cell in tuned and _reason(cell, tuned[cell], stale) is not None:
-            reason = "its model is tuned anew"
+    for cell in cells(context.recipe):
+        stale = {task: why for task in tasks if (why := reasons.get(work_of_answers(cell, task))) is not None}
+        if not stale:
+            found[cell] = Cost(None)
+            continue
         alike = [seconds for other, seconds in took.items() if other.regime == cell.regime] or list(took.values())
         seconds = took.get(cell, median(alike) if alike else None)
-        found[cell] = Work(reason, seconds=seconds) if reason else Work(None)
+        named = "" if len(stale) == len(tasks) else f"{', '.join(stale)}: "
+        found[cell] = Cost(named + next(iter(stale.values())), seconds=seconds)
     return found
-
-
-def _reason(cell: Cell, stamp: Stamp, stale: Collection[str]) -> str | None:
-    """Why a cell would run: its own reason, or a stage before it that would run."""
-    return stamp.why_stale() or next((f"builds on {name}" for name in origins(cell) if name in stale), None)
 
 
 class _Sizes:
@@ -112,25 +117,24 @@ class _Sizes:
         return self._found[key]
 
 
-def _tokens_per_second(recipe: Recipe, cell: Cell) -> float | None:
+def _tokens_per_second(recipe: Recipe, run: RunDir, cell: Cell) -> float | None:
     """The speed of this very cell before, of any other that trained as much of the model, or of pre-training."""
     lora = recipe.regimes[cell.regime].lora is not None
+    trainings = run.trainings()
+    own = run.tuning(cell.regime, cell.model, cell.seed)
     alike = [
-        other
-        for name, regime in recipe.regimes.items()
-        if regime.tuned and (regime.lora is not None) == lora
-        for other in (recipe.run_path / "tune" / name).glob("*/*/train/metrics.jsonl")
+        run.tuning(other.regime, other.model, other.seed)
+        for other in cells(recipe)
+        if recipe.regimes[other.regime].tuned and (recipe.regimes[other.regime].lora is not None) == lora
     ]
-    own = tune_folder(recipe, cell) / "train" / "metrics.jsonl"
-    full = [recipe.run_path / "train" / name / "metrics.jsonl" for name in ("pretrain", "base")]
-    for files in ([own], alike, [] if lora else full):
-        rates = [rate for file in files for rate in _rates(file)]
+    full = [run.training("pretrain"), run.training("base")]
+    for candidates in ([own], alike, [] if lora else full):
+        rates = [rate for one in candidates if one in trainings.values() for rate in _rates(one)]
         if rates:
             return median(rates)
     return None
 
 
-def _rates(path: Path) -> list[float]:
+def _rates(training: TrainingDir) -> list[float]:
     """Tokens per second of each step that a metrics file holds."""
-    lines: list[Any] = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
-    return [line["tokens_per_second"] for line in lines if line.get("tokens_per_second")]
+    return [step.tokens_per_second for step in read_metrics(training.metrics).steps if step.tokens_per_second]

@@ -1,22 +1,17 @@
 """Training on text: which documents of the token stores in which mixture, from which weights, into which model."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pmc_llama.files import write_json
 from pmc_llama.model.load import ModelOrigin
-from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import (
-    adapted_model_path,
-    base_model_path,
-    corpus_path,
-    scratch_model_path,
-    tokenizer_path,
-)
+from pmc_llama.pipeline.stage import Context
+from pmc_llama.pipeline.update import EARLIER
+from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.recipe.tokens import MixtureSection, OrderSection
 from pmc_llama.recipe.training import PretrainSection
+from pmc_llama.run_dir import RunDir
 from pmc_llama.tokens.encode import hf_tokenizer, open_store
 from pmc_llama.tokens.layout import Documents
 from pmc_llama.tokens.mixture import Mixture, mixture
@@ -24,9 +19,6 @@ from pmc_llama.tokens.order import batches
 from pmc_llama.tokens.store import TokenStore
 from pmc_llama.train.batches import BatchSource
 from pmc_llama.train.loop import train
-
-EARLIER = "earlier"
-"""In an update, the papers of the revisions before."""
 
 
 class Texts(NamedTuple):
@@ -36,45 +28,61 @@ class Texts(NamedTuple):
     within: range | None = None
 
 
-def train_base(recipe: Recipe) -> str:
+def train_base(context: Context, out: RunDir) -> str:
     """Train the base model from scratch on the general corpus; returns a summary of one line."""
+    recipe = context.recipe
     assert recipe.base.train is not None
     origin = ModelOrigin(config=recipe.base.config)
-    return _train_on_text(recipe, origin, recipe.base.train, "general", "base", scratch_model_path(recipe))
-
-
-def continue_pretraining(recipe: Recipe) -> str:
-    """Train the base model on the papers; an update goes on from the last checkpoint before it, where that was kept."""
-    origin, update = ModelOrigin(path=base_model_path(recipe)), recipe.update
-    continues = None if update is None else update.run_path / "train" / "pretrain" / "checkpoints"
+    mixed = recipe.base.train.mixture
     return _train_on_text(
-        recipe, origin, recipe.pretrain, "corpus", "pretrain", adapted_model_path(recipe), continues=continues
+        context, out, origin, recipe.base.train, mixed, corpus="general", label="base", export_to=out.base_model
+    )
+
+
+def continue_pretraining(context: Context, out: RunDir) -> str:
+    """Train the base model on the papers; an update goes on from the last checkpoint before it, where that was kept."""
+    recipe = context.recipe
+    origin = ModelOrigin(path=base_model_path(recipe))
+    return _train_on_text(
+        context,
+        out,
+        origin,
+        recipe.pretrain,
+        context.mode.mixture(recipe.pretrain),
+        corpus="corpus",
+        label="pretrain",
+        export_to=out.adapted_model,
+        continues=context.mode.continues(),
     )
 
 
 def _train_on_text(
-    recipe: Recipe,
+    context: Context,
+    out: RunDir,
     origin: ModelOrigin,
     options: PretrainSection,
+    mixed: MixtureSection | None,
+    *,
     corpus: str,
     label: str,
     export_to: Path,
     continues: Path | None = None,
 ) -> str:
     """Train on a corpus; held-out loss is measured on all the texts there are, so that forgetting shows."""
+    recipe = context.recipe
     tokenizer = hf_tokenizer(tokenizer_path(recipe))
-    texts = _texts(recipe)
+    texts = _texts(context)
     shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
     shape |= {"bos_id": tokenizer.bos_token_id, "eos_id": tokenizer.eos_token_id}
-    source = _batches(texts, options, _mixture(recipe, options), corpus, shape)
-    if isinstance(source, Mixture) and int(os.environ.get("RANK", "0")) == 0:
+    source = _batches(texts, options, mixed, corpus, shape)
+    if isinstance(source, Mixture) and context.writes:
         curves = source.coverage_curves(min(source.steps, options.max_steps or source.steps))
-        write_json(recipe.run_path / "train" / label / "coverage.json", curves)
+        write_json(out.training(label).coverage, curves)
     summary = train(
         model=origin,
         batches=source,
         options=options,
-        out=recipe.run_path / "train" / label,
+        out=out.training(label).root,
         export_to=export_to,
         tokenizer=tokenizer,
         seed=recipe.seed,
@@ -91,29 +99,16 @@ def _train_on_text(
     return f"{seen}; held-out perplexity: {heldout or 'not measured'}"
 
 
-def _texts(recipe: Recipe) -> dict[str, Texts]:
+def _texts(context: Context) -> dict[str, Texts]:
     """The corpora by name; in an update, `corpus` are the papers that came in, and those before them are apart."""
-    tokenizer, folder = tokenizer_path(recipe), recipe.run_path / "tokens"
-    texts = {name: Texts(open_store(folder / name, tokenizer, corpus_path(recipe, name))) for name in recipe.corpora}
-    if recipe.update is not None:
-        store = texts["corpus"].store
-        earlier = len(TokenStore.open(recipe.update.run_path / "tokens" / "corpus"))
-        texts |= {"corpus": Texts(store, range(earlier, len(store))), EARLIER: Texts(store, range(earlier))}
+    tokenizer, texts = tokenizer_path(context.recipe), {}
+    for name in context.recipe.corpora:
+        store = open_store(context.run.store(name), tokenizer, context.run.corpus(name).root)
+        earlier = context.mode.earlier_documents(name)
+        texts[name] = Texts(store, range(earlier, len(store)) if earlier else None)
+        if earlier:
+            texts[EARLIER] = Texts(store, range(earlier))
     return texts
-
-
-def _mixture(recipe: Recipe, options: PretrainSection) -> MixtureSection | None:
-    """What batches are mixed of: in an update, the papers' share is divided between new and earlier ones."""
-    mixed, update = options.mixture, recipe.update
-    if update is None or not update.replay:
-        return mixed
-    ratios = {"corpus": 1.0} if mixed is None else dict(mixed.ratios)
-    papers = ratios.pop("corpus", 0.0)
-    ratios |= {"corpus": papers * (1 - update.replay), EARLIER: papers * update.replay}
-    orders = {} if mixed is None else dict(mixed.orders)
-    if "corpus" in orders:
-        orders[EARLIER] = orders["corpus"]
-    return MixtureSection(ratios=ratios, epochs_of="corpus" if mixed is None else mixed.epochs_of, orders=orders)
 
 
 def _batches(

@@ -1,0 +1,2 @@
+"""x"""
+def check_recipe(recipe, *, stages=None): pass

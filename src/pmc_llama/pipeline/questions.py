@@ -1,0 +1,61 @@
+"""The questions of a recipe as the pipeline needs them: to look for in texts, and to tell when they changed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pmc_llama.corpus.contamination import Probe
+from pmc_llama.qa.tasks import load_questions
+from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.effects import Read
+
+
+def tested(recipe: Recipe) -> list[str]:
+    """The tasks that have test questions."""
+    return [name for name, task in recipe.tasks.items() if task.test is not None]
+
+
+def tuned_on(recipe: Recipe) -> list[str]:
+    """The tasks whose training questions a regime tunes on."""
+    regimes = [regime for regime in recipe.regimes.values() if regime.tuned and not regime.files]
+    return list(dict.fromkeys(task for regime in regimes for task in regime.tasks))
+
+
+def instructed(recipe: Recipe) -> list[str]:
+    """The regimes that tune on instructions."""
+    return [name for name, regime in recipe.regimes.items() if regime.files]
+
+
+def probes(recipe: Recipe) -> list[Probe]:
+    """The test questions, to be looked for in texts."""
+    return [
+        Probe(
+            task=name,
+            question_id=question.question_id,
+            text=f"{question.question} {question.context or ''}".strip(),
+            pmid=int(question.question_id) if _is_pmid(recipe, name, question.question_id) else None,
+        )
+        for name in tested(recipe)
+        for question in load_questions(name, recipe.tasks[name], recipe.data_root, "test")
+    ]
+
+
+def training_texts(recipe: Recipe, task: str) -> Iterator[tuple[str, str]]:
+    """(question id, text) of a task's training questions."""
+    for question in load_questions(task, recipe.tasks[task], recipe.data_root, "train"):
+        yield question.question_id, f"{question.question} {question.context or ''}".strip()
+
+
+def test_settings(recipe: Recipe) -> dict[str, Any]:
+    """What decides which test questions there are."""
+    return {name: recipe.tasks[name].settings("contamination") for name in tested(recipe)}
+
+
+def test_reads(recipe: Recipe) -> list[Read]:
+    """The files that the test questions are in."""
+    named = [read for name in tested(recipe) for read in recipe.tasks[name].reads("contamination", f"tasks.{name}")]
+    return [read for read in named if not read.key.endswith(".train")]
+
+
+def _is_pmid(recipe: Recipe, task: str, question_id: str) -> bool:
+    """PubMedQA's questions are named after the article that they were made from."""
+    return recipe.tasks[task].format == "pubmedqa" and question_id.isdigit()

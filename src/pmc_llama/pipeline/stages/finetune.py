@@ -1,0 +1,74 @@
+"""Tuning: each cell of the grid that tunes is a piece of work of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pmc_llama.experiment.cells import Cell, tuned_cells
+from pmc_llama.pipeline.identity import Input, file_inputs, tokenizer_inputs
+from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
+from pmc_llama.recipe import Recipe
+
+
+class Finetune(Stage):
+    """Tunes base and adapted in every regime that tunes."""
+
+    name = "finetune"
+    doing = "tuning base and adapted"
+    needs = ("minimed", "base", "pretrain")
+
+    def works(self, context: Context) -> list[Work]:
+        """One piece per cell. A cell of the base model does not depend on pre-training."""
+        return [_work(context.recipe, cell) for cell in tuned_cells(context.recipe)]
+
+    def run(self, context: Context, todo: Sequence[Work]) -> str:
+        """Tune cell by cell; regimes on the same questions share what was encoded for them."""
+        from pmc_llama.experiment.grid import tune_cell
+        from pmc_llama.experiment.tuning import TuningData
+
+        recipe, data, named = context.recipe, TuningData(context.recipe), works_of_cells(context.recipe)
+        for number, work in enumerate(todo, 1):
+            cell = named[work.name]
+            with context.making(work) as out:
+                label = f"tune {number}/{len(todo)} {cell.name}"
+                tune_cell(recipe, cell, data, out, label=label, writes=context.writes)
+        return f"{len(todo)} models tuned, {len(named) - len(todo)} were up to date"
+
+
+def work_of_cell(cell: Cell) -> str:
+    """The name of the piece of work that tunes a cell."""
+    return f"tune/{cell.name}"
+
+
+def works_of_cells(recipe: Recipe) -> dict[str, Cell]:
+    """The tuned cells by the names of their work."""
+    return {work_of_cell(cell): cell for cell in tuned_cells(recipe)}
+
+
+def origin_of(cell: Cell) -> str:
+    """The piece of work whose model a cell starts from."""
+    return "pretrain" if cell.model == "adapted" else "base"
+
+
+def _work(recipe: Recipe, cell: Cell) -> Work:
+    regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
+    tasks = {} if regime.files else {name: recipe.tasks[name] for name in regime.tasks}
+    settings: dict[str, Any] = {
+        "seed": cell.seed,
+        "regime": regime.settings("tuning"),
+        "tasks": {name: task.settings("tuning") for name, task in tasks.items()},
+    }
+
+    def inputs() -> list[Input]:
+        named = regime.reads("tuning", f"regimes.{cell.regime}")
+        named += [read for name, task in tasks.items() for read in task.reads("tuning", f"tasks.{name}")]
+        return file_inputs(recipe, named) + tokenizer_inputs(recipe, template=True)
+
+    return Work(
+        work_of_cell(cell),
+        settings,
+        (RELATIVE.tuned_model(*where),),
+        beside=(RELATIVE.tuning(*where).root, RELATIVE.instructions(*where)),
+        upstream=(origin_of(cell),),
+        inputs=inputs,
+        trains=True,
+    )
