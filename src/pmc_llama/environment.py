@@ -6,25 +6,26 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from pmc_llama.records.environment import Environment, GitState, Gpu, Hardware
 
 PACKAGES = ["pmc-llama", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "pyarrow", "numpy", "scipy"]
 
 
-def describe_environment() -> dict[str, Any]:
+def describe_environment() -> Environment:
     """Versions of what matters to the numbers, the commit of this package's checkout if it is one, and the hardware."""
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "git": _git_state(Path(__file__).parent),
-        "hardware": {
-            "cpu": _cpu_model(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "memory_bytes": _memory_bytes(),
-            "gpus": _gpus(),
-        },
-    }
+    return Environment(
+        python=sys.version.split()[0],
+        platform=platform.platform(),
+        packages={name: _version(name) for name in PACKAGES},
+        git=_git_state(Path(__file__).parent),
+        hardware=Hardware(
+            cpu=_cpu_model(),
+            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            memory_bytes=_memory_bytes(),
+            gpus=_gpus(),
+        ),
+    )
 
 
 def _version(package: str) -> str | None:
@@ -34,13 +35,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_state(folder: Path) -> dict[str, Any] | None:
+def _git_state(folder: Path) -> GitState | None:
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        return GitState(git("rev-parse", "HEAD"), bool(git("status", "--porcelain")))
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -60,10 +61,10 @@ def _memory_bytes() -> int:
     return int(psutil.virtual_memory().total)
 
 
-def _gpus() -> list[dict[str, Any]]:
+def _gpus() -> list[Gpu]:
     import torch
 
     if not torch.cuda.is_available():
         return []
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return [{"name": device.name, "memory_bytes": device.total_memory} for device in devices]
+    return [Gpu(device.name, device.total_memory) for device in devices]

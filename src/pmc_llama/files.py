@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,6 +95,25 @@ def sha256_file(path: Path) -> str:
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON value, independent of the order of its keys."""
     return sha256_bytes(msgspec.json.encode(value, order="deterministic"))
+
+
+def tree_hashes(root: Path, paths: Iterable[Path], ignore: Iterable[str] = ()) -> dict[str, str]:
+    """SHA-256 of every file at or below `paths`, which are relative to `root`, by its name there."""
+    left_out = set(ignore)
+    files = [file for path in paths for file in files_below(root / path) if file.name not in left_out]
+    return {file.relative_to(root).as_posix(): sha256_file(file) for file in sorted(files)}
+
+
+def files_below(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file() or file.is_symlink())
+    return [path] if path.exists() or path.is_symlink() else []
+
+
+def digest_of(parts: Mapping[str, str]) -> str:
+    """One hash over hashes by name."""
+    return sha256_json(dict(parts))
 
 
 def link_tree(source: Path, out: Path) -> None:

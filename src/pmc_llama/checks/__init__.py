@@ -1,2 +1,5 @@
 """x"""
-def check_recipe(recipe, *, stages=None): pass
+
+
+def check_recipe(recipe, *, stages=None):
+    pass

@@ -1,5 +1,6 @@
 """Verbs on token stores: look into one, export one, append new papers to one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +25,7 @@ def inspect_tokens(
     from pmc_llama.tokens.inspect import decode_document, describe
 
     if document is None:
-        shown = describe(store, verify=verify)
+        shown: Mapping[str, object] = describe(store, verify=verify)
     elif tokenizer is None:
         raise InputError("to decode a document give the tokenizer: --tokenizer path/to/tokenizer.model")
     else:

@@ -58,7 +58,8 @@ PAPER_SCHEMA = pa.schema(PAPER_COLUMNS)
 STAGED_SCHEMA = pa.schema(PAPER_COLUMNS + KEY_COLUMNS)
 
 T = TypeVar("T", bound="Tally")
-Row = dict[str, str | int | bytes | None]
+Row = dict[str, Any]
+"""One paper by column."""
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 

@@ -15,6 +15,7 @@ import msgspec
 from pmc_llama.errors import InputError
 from pmc_llama.qa.encoding import encode_all
 from pmc_llama.qa.examples import Example, LossOn, example
+from pmc_llama.records.instructions import InstructionRows
 
 PREAMBLE = "Below is an instruction that describes a task"
 WITH_INPUT = (
@@ -37,20 +38,7 @@ class Instruction(msgspec.Struct, frozen=True):
     source: str
 
 
-class Tally(msgspec.Struct):
-    """What became of the rows of some files: in = kept + the sum of what was dropped."""
-
-    rows: int = 0
-    kept: int = 0
-    truncated: int = 0
-    """Of the kept ones, those whose prompt lost its beginning because the row is longer than `seq_len`."""
-    dropped: dict[str, int] = {}
-    """Rows that cannot be used, by reason."""
-    sources: dict[str, int] = {}
-    """Kept rows by what their `source` says."""
-
-
-def read_instructions(paths: Sequence[Path]) -> tuple[list[Instruction], Tally]:
+def read_instructions(paths: Sequence[Path]) -> tuple[list[Instruction], InstructionRows]:
     """The usable rows of JSON (one list) or JSON-lines files, in their order, and what became of all.
 
     Raises InputError for a file that is neither, or of which no row can be used.
@@ -70,11 +58,11 @@ def read_instructions(paths: Sequence[Path]) -> tuple[list[Instruction], Tally]:
             raise InputError(f"{path} has no row with `instruction` and `output`: {why}")
         dropped += reasons
     total = len(found) + dropped.total()
-    return found, Tally(rows=total, kept=len(found), dropped=dict(dropped))
+    return found, InstructionRows(rows=total, kept=len(found), dropped=dict(dropped))
 
 
 def instruction_examples(
-    instructions: Sequence[Instruction], tally: Tally, *, tokenizer: Any, seq_len: int, loss_on: LossOn
+    instructions: Sequence[Instruction], tally: InstructionRows, *, tokenizer: Any, seq_len: int, loss_on: LossOn
 ) -> list[Example]:
     """The rows as training sees them: prompt, response, end of text.
 

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from pmc_llama.experiment.cells import Cell
-from pmc_llama.experiment.instructions import Tally, instruction_examples, read_instructions
+from pmc_llama.experiment.instructions import instruction_examples, read_instructions
 from pmc_llama.qa.examples import Example, TuningBatches, question_examples
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import input_files, tokenizer_path
 from pmc_llama.recipe.qa import RegimeSection
+from pmc_llama.records.instructions import InstructionRows
 from pmc_llama.tokens.encode import hf_tokenizer
 
 
@@ -22,7 +23,7 @@ class TuningData:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.tokenizer = hf_tokenizer(tokenizer_path(recipe))
-        self._encoded: dict[str, tuple[list[list[Example]], Tally | None]] = {}
+        self._encoded: dict[str, tuple[list[list[Example]], InstructionRows | None]] = {}
 
     def batches(self, cell: Cell) -> TuningBatches:
         """The batches of one cell: the share of the examples that its regime and seed take, in the seed's order."""
@@ -31,7 +32,7 @@ class TuningData:
         epochs = enough_epochs(regime, len(taken))
         return TuningBatches(taken, options=regime.model_copy(update={"epochs": epochs}), seed=cell.seed)
 
-    def tally(self, regime: RegimeSection) -> Tally | None:
+    def tally(self, regime: RegimeSection) -> InstructionRows | None:
         """What became of the instruction rows of a regime that has any."""
         self._groups(regime)
         return self._encoded[_key(regime)][1]
@@ -57,7 +58,7 @@ class TuningData:
             for name, section in tasks.items()
         ]
 
-    def _instructions(self, regime: RegimeSection) -> tuple[list[list[Example]], Tally]:
+    def _instructions(self, regime: RegimeSection) -> tuple[list[list[Example]], InstructionRows]:
         rows, tally = read_instructions(input_files(self.recipe.data_root, regime.files))
         examples = instruction_examples(
             rows, tally, tokenizer=self.tokenizer, seq_len=regime.seq_len, loss_on=regime.loss_on

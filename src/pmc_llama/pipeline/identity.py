@@ -12,7 +12,7 @@ import msgspec
 from pmc_llama.corpus.items import find_files, plan_items
 from pmc_llama.corpus.storage import InputFile, is_remote, stat
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json, sha256_bytes, sha256_file, sha256_json
+from pmc_llama.files import read_json, sha256_file, sha256_json
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.effects import Read
@@ -171,25 +171,6 @@ def base_inputs(recipe: Recipe) -> list[Input]:
     from pmc_llama.model.load import local_folder
 
     return model_inputs(local_folder(base_model_path(recipe)))
-
-
-def tree_hashes(root: Path, paths: Iterable[Path], ignore: Iterable[str] = ()) -> dict[str, str]:
-    """SHA-256 of every file at or below `paths`, which are relative to `root`, by its name there."""
-    left_out = set(ignore)
-    files = [file for path in paths for file in files_below(root / path) if file.name not in left_out]
-    return {file.relative_to(root).as_posix(): sha256_file(file) for file in sorted(files)}
-
-
-def files_below(path: Path) -> list[Path]:
-    """The file itself, or all files of a folder."""
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file() or file.is_symlink())
-    return [path] if path.exists() or path.is_symlink() else []
-
-
-def digest(parts: Mapping[str, str]) -> str:
-    """One hash over hashes by name."""
-    return sha256_bytes(msgspec.json.encode(dict(parts), order="deterministic"))
 
 
 def _name(path: str, data_root: Path) -> str:

@@ -17,8 +17,8 @@ import yaml
 
 from pmc_llama import __version__
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_record, sha256_text, write_json, write_text
-from pmc_llama.pipeline.identity import Input, completed, files_below
+from pmc_llama.files import files_below, read_record, sha256_text, write_json, write_text
+from pmc_llama.pipeline.identity import Input, completed
 from pmc_llama.pipeline.stamps import Stamps, plain
 from pmc_llama.recipe import Recipe
 from pmc_llama.records.stamps import MADE_BY, MadeBy, Stamp, read_stamp

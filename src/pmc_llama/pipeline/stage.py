@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pmc_llama.files import digest_of, tree_hashes
 from pmc_llama.pipeline import making
-from pmc_llama.pipeline.identity import Input, digest, tree_hashes
+from pmc_llama.pipeline.identity import Input
 from pmc_llama.pipeline.stamps import Stamps
 from pmc_llama.pipeline.update import Mode
 from pmc_llama.recipe import Recipe
@@ -52,8 +53,8 @@ class Work:
     def token(self, run: RunDir) -> str:
         """Hash of what was made."""
         if self.content is not None:
-            return digest(self.content(run))
-        return digest(tree_hashes(run.root, self.outputs, ignore=[MADE_BY]))
+            return digest_of(self.content(run))
+        return digest_of(tree_hashes(run.root, self.outputs, ignore=[MADE_BY]))
 
 
 @dataclass(frozen=True)

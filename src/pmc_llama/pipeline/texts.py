@@ -94,7 +94,7 @@ def _train_on_text(
         label=label,
         continues=continues,
     )
-    heldout = ", ".join(f"{name} {measured['perplexity']:.2f}" for name, measured in summary.heldout.items())
+    heldout = ", ".join(f"{name} {measured.perplexity:.2f}" for name, measured in summary.heldout.items())
     seen = f"{summary.steps:,} steps, last loss {summary.loss:.3f}, {summary.tokens_per_second:,.0f} tokens/s"
     return f"{seen}; held-out perplexity: {heldout or 'not measured'}"
 

@@ -64,6 +64,19 @@ class MadeBy(msgspec.Struct, frozen=True):
     version: str
 
 
+class Exported(msgspec.Struct, frozen=True):
+    """What stands beside an exported model: what made it, and hashes of what was exported, to be checked later."""
+
+    work: str
+    token: str
+    """Hash of the model in its run."""
+    settings: Any
+    upstream: dict[str, str]
+    version: str
+    files: dict[str, str]
+    """Hashes of weights, configurations, tokenizer, recipe and results."""
+
+
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a run's history."""
 

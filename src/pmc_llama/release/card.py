@@ -1,19 +1,24 @@
 """Model cards: everything in them is read from what the run wrote to disk."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from pmc_llama import __version__
-from pmc_llama.files import write_text
+from pmc_llama.files import read_record, write_text
 from pmc_llama.hub import is_hub_id
 from pmc_llama.licenses import count_licenses
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import corpus_path
-from pmc_llama.release.trained import Trained, first_recipe, read_if_there, revisions_of
+from pmc_llama.records.contamination import TaskFound, read_contamination
+from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
+from pmc_llama.records.environment import Environment
+from pmc_llama.records.results import Accuracy, Difference, Results
+from pmc_llama.records.tokens import read_store_info
+from pmc_llama.records.training import read_metrics
+from pmc_llama.release.trained import Trained, first_recipe, revisions_of
+from pmc_llama.run_dir import RunDir
 
 TEMPLATES = Path(__file__).parent / "templates"
 DISCLAIMER = (
@@ -22,15 +27,17 @@ DISCLAIMER = (
 )
 
 
-def write_model_card(model: Trained, out: Path, *, merged: bool = True, license: str | None = None) -> Path:
-    """Write `README.md` for an exported model.
+def write_model_card(
+    model: Trained, results: Results, out: Path, *, merged: bool = True, license: str | None = None
+) -> Path:
+    """Write `README.md` for an exported model, with the results that belong to it.
 
     `merged`: whether the folder holds whole weights; `license`: the model's licence identifier (None: that of the
     base's own card, if it is known).
     """
-    results = read_if_there(model.run_dir / "results.json") or {}
-    origin = first_recipe(model.run_dir)
+    origin = first_recipe(model.run.root)
     license = license or _base_license(origin)
+    environment = model.run.environment
     card = ModelCard.from_template(
         _model_data(model, results, merged, license),
         template_path=str(TEMPLATES / "model_card.md"),
@@ -39,14 +46,13 @@ def write_model_card(model: Trained, out: Path, *, merged: bool = True, license:
         merged=merged,
         recipe=model.recipe,
         base=origin.base.path or "a LLaMA trained from scratch on the general corpus of the recipe",
-        revision=len(revisions_of(model.run_dir)),
+        revision=len(revisions_of(model.run.root)),
         table=results_table(results),
-        summary=results.get("summary", []),
-        baselines=results.get("baselines", []),
-        corpora={name: _corpus_facts(model, name) for name in model.recipe.corpora},
+        baselines=results.baselines,
+        corpora={name: facts for name in model.recipe.corpora if (facts := _corpus_facts(model, name)) is not None},
         contamination=contamination_lines(model),
-        heldout=_heldout(model.run_dir),
-        environment=read_if_there(model.run_dir / "environment.json") or {},
+        heldout=_heldout(model.run),
+        packages=read_record(environment, Environment).packages if environment.is_file() else {},
         license=license,
         version=__version__,
     )
@@ -54,37 +60,55 @@ def write_model_card(model: Trained, out: Path, *, merged: bool = True, license:
     return out / "README.md"
 
 
-def results_table(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """One line a regime, task and seed: base, adapted and their paired comparison, from the value of `results.json`."""
-    rows = {(row["model"], row["regime"], row["task"], row["seed"]): row for row in results.get("rows", [])}
+@dataclass(frozen=True)
+class Line:
+    """One line of the card's table: base, adapted and their comparison for one regime, task and seed."""
+
+    base: Accuracy
+    adapted: Accuracy
+    pair: Difference
+
+
+def results_table(results: Results) -> list[Line]:
+    """One line per regime, task and seed."""
+    rows = {(row.model, row.regime, row.task, row.seed): row for row in results.rows}
     return [
-        {"base": rows["base", *key], "adapted": rows["adapted", *key], **pair}
-        for pair in results.get("comparisons", [])
-        for key in [(pair["regime"], pair["task"], pair["seed"])]
+        Line(rows["base", *key], rows["adapted", *key], pair)
+        for pair in results.comparisons
+        for key in [(pair.regime, pair.task, pair.seed)]
     ]
 
 
 def contamination_lines(model: Trained) -> list[str]:
-    """One line a corpus and evaluation set: how many of its questions were found. Empty where it was not measured."""
-    return [
-        f"{name}, {task}: {found['questions_hit']} of {found['questions']} questions found in the papers"
-        for name in model.recipe.corpora
-        for task, found in (_totals(model, name).get("contamination") or {}).items()
+    """One line per text and evaluation set: how many of its questions were found. Empty where it was not measured."""
+    lines = [
+        f"{name}, {task}: {found.questions_hit} of {found.questions} questions found"
+        for name, text in read_contamination(model.run.contamination_report).texts.items()
+        for task, found in text.tasks.items()
     ]
+    for name, corpus in model.run.corpora().items():
+        file = corpus.decontamination
+        dropped = read_record(file, dict[str, TaskFound]) if file.is_file() else {}
+        lines += [
+            f"{name}, {task}: {found.documents_hit} papers with {found.questions_hit} of the questions were left out"
+            for task, found in dropped.items()
+            if found.questions_hit
+        ]
+    return lines
 
 
-def _model_data(model: Trained, results: dict[str, Any], merged: bool, license: str | None) -> ModelCardData:
+def _model_data(model: Trained, results: Results, merged: bool, license: str | None) -> ModelCardData:
     regime, origin, _ = [*model.which.split("/"), "", ""][:3] if "/" in model.which else ("zero_shot", model.which, "")
     seed = int(model.which.rpartition("seed-")[2]) if "/" in model.which else None
     kinds = {name: section.kind for name, section in model.recipe.regimes.items()}
     mine = [
         row
-        for row in results.get("rows", [])
-        if row["model"] == origin
-        and (row["regime"] == regime or kinds.get(row["regime"]) == regime)
-        and seed in (None, row["seed"])
+        for row in results.rows
+        if row.model == origin
+        and (row.regime == regime or kinds.get(row.regime) == regime)
+        and seed in (None, row.seed)
     ]
-    base = first_recipe(model.run_dir).base.path
+    base = first_recipe(model.run.root).base.path
     return ModelCardData(
         language="en",
         license=license or "other",
@@ -98,16 +122,16 @@ def _model_data(model: Trained, results: dict[str, Any], merged: bool, license: 
     )
 
 
-def _eval_result(model: Trained, row: dict[str, Any]) -> EvalResult:
-    low, high = row["ci95"]
+def _eval_result(model: Trained, row: Accuracy) -> EvalResult:
+    low, high = row.ci95
     return EvalResult(
         task_type="multiple-choice",
         task_name="Multiple choice",
-        dataset_type=model.recipe.tasks[row["task"]].format if row["task"] in model.recipe.tasks else row["task"],
-        dataset_name=row["task"],
+        dataset_type=model.recipe.tasks[row.task].format if row.task in model.recipe.tasks else row.task,
+        dataset_name=row.task,
         metric_type="accuracy",
-        metric_name=f"accuracy ({row['correct']} of {row['n']}, 95 % interval {low:.3f} to {high:.3f})",
-        metric_value=round(row["accuracy"], 4),
+        metric_name=f"accuracy ({row.correct} of {row.n}, 95 % interval {low:.3f} to {high:.3f})",
+        metric_value=round(row.accuracy, 4),
     )
 
 
@@ -128,25 +152,26 @@ def _base_license(recipe: Recipe) -> str | None:
     return str(found) if found else None
 
 
-def _totals(model: Trained, name: str) -> dict[str, Any]:
-    return read_if_there(corpus_path(model.recipe, name) / "corpus.json") or {}
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What the card says of a corpus."""
+
+    totals: CorpusSummary
+    tokens: int | None
+    licenses: list[tuple[str, int]]
 
 
-def _corpus_facts(model: Trained, name: str) -> dict[str, Any] | None:
-    totals = _totals(model, name)
-    store = read_if_there(model.run_dir / "tokens" / name / "store.json") or {}
-    licenses = [(name or "not stated", n) for name, n in count_licenses(corpus_path(model.recipe, name))]
-    return {**totals, "tokens": store.get("tokens"), "licenses": licenses} if totals else None
+def _corpus_facts(model: Trained, name: str) -> CorpusFacts | None:
+    corpus, store = model.run.corpus(name), model.run.store(name)
+    if not corpus.summary.is_file():
+        return None
+    licenses = [(license or "not stated", n) for license, n in count_licenses(corpus.root)]
+    tokens = read_store_info(store).tokens if store.is_dir() else None
+    return CorpusFacts(read_corpus_summary(corpus.summary), tokens, licenses)
 
 
-def _heldout(run_dir: Path) -> dict[str, tuple[float, float]]:
+def _heldout(run: RunDir) -> dict[str, tuple[float, float]]:
     """Perplexity on each held-out set before and after continued pre-training."""
-    file = run_dir / "train" / "pretrain" / "metrics.jsonl"
-    if not file.is_file():
-        return {}
-    lines = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
-    measured = [line["heldout"] for line in lines if "heldout" in line]
-    if len(measured) < 2:
-        return {}
-    first, last = measured[0], measured[-1]
-    return {name: (first[name]["perplexity"], last[name]["perplexity"]) for name in last if name in first}
+    metrics = read_metrics(run.training("pretrain").metrics)
+    curves = {name: metrics.heldout_curve(name, "perplexity") for name in metrics.heldout_names}
+    return {name: (curve[0][1], curve[-1][1]) for name, curve in curves.items() if len(curve) > 1}

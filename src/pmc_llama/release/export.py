@@ -2,15 +2,18 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json, write_json, write_text
+from pmc_llama.files import read_json, sha256_file, write_json, write_text
 from pmc_llama.model.load import load_for_inference, local_folder
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
+from pmc_llama.records.results import Results
+from pmc_llama.records.stamps import MADE_BY, Exported, Stamp
 from pmc_llama.release.card import write_model_card
+from pmc_llama.release.provenance import checked
 from pmc_llama.release.trained import Trained, find_model, first_recipe
 from pmc_llama.release.update import check_not_worse
 
@@ -38,12 +41,12 @@ def export_model(
     `merged=False` keeps an adapter apart from its base, which `base_repo` (`owner/name`) must name unless it came from
     the hub. `precision` is that of the weights. The folder holds all that llama.cpp's converter reads, also
     `tokenizer.model` where the tokenizer has one. It appears whole or not at all. Raises InputError for an `out` that
-    is in use, for a model that is not there, and for a revision that is worse than the one before it unless
-    `allow_worse`.
+    is in use, for a model that is not there, for a model or results that do not belong together, and for a revision that is
+    worse than the one before it unless `allow_worse`.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: give a folder that does not exist yet, or remove it first")
-    model = find_model(run_dir, which)
+    model, stamp, results = checked(find_model(run_dir, which))
     if not allow_worse:
         check_not_worse(run_dir)
     partial = out.with_name(out.name + ".partial")
@@ -56,7 +59,8 @@ def export_model(
         else:
             _write_weights(model, partial, precision)
             _write_configs(model, partial, tokenizer)
-        _write_papers(model, partial, merged, license)
+        _write_papers(model, results, partial, merged, license)
+        _write_origin(stamp, partial)
         if out.exists():
             out.rmdir()
         partial.rename(out)
@@ -101,7 +105,7 @@ def _sentencepiece_file(model: Trained) -> Path | None:
 
 def _base_folder(model: Trained) -> Path | None:
     """Folder of the model that this run and the revisions before it started from, if it is on this machine."""
-    path = base_model_path(first_recipe(model.run_dir))
+    path = base_model_path(first_recipe(model.run.root))
     return Path(path) if Path(path).is_dir() else None
 
 
@@ -130,9 +134,8 @@ def _write_configs(model: Trained, out: Path, tokenizer: "PreTrainedTokenizerBas
     config = read_json(out / "config.json") | ids | {"use_cache": True}
     write_json(out / "config.json", config)
     base = _base_folder(model)
-    known: dict[str, Any] = {}
-    if base is not None and (base / "generation_config.json").is_file():
-        known = read_json(base / "generation_config.json")
+    file = None if base is None else base / "generation_config.json"
+    known = read_json(file) if file is not None and file.is_file() else {}
     stops = known.get("eos_token_id")
     eos = stops if isinstance(stops, list) and tokenizer.eos_token_id in stops else tokenizer.eos_token_id
     sampling = {name: known[name] for name in ("do_sample", "temperature", "top_p", "top_k") if name in known}
@@ -152,7 +155,7 @@ def _write_adapter(model: Trained, out: Path, base_repo: str | None) -> None:
     write_json(out / "adapter_config.json", config)
 
 
-def _write_papers(model: Trained, out: Path, merged: bool, license: str | None) -> None:
+def _write_papers(model: Trained, results: Results, out: Path, merged: bool, license: str | None) -> None:
     """The base's licence texts, the recipe and the results that the card speaks of, and the card."""
     base = _base_folder(model)
     for pattern in LICENSE_FILES if base is not None else ():
@@ -160,6 +163,16 @@ def _write_papers(model: Trained, out: Path, merged: bool, license: str | None) 
             shutil.copyfile(file, out / file.name)
     resolved = model.recipe.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
     write_text(out / "recipe.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-    if (model.run_dir / "results.json").is_file():
-        shutil.copyfile(model.run_dir / "results.json", out / "results.json")
-    write_model_card(model, out, merged=merged, license=license)
+    if model.run.results.is_file():
+        shutil.copyfile(model.run.results, out / "results.json")
+    write_model_card(model, results, out, merged=merged, license=license)
+
+
+def _write_origin(stamp: Stamp, out: Path) -> None:
+    """What made the model, and the hashes by which it is known again when it is published."""
+    assert stamp.token is not None
+    files = {
+        name: sha256_file(out / name) for name in sorted(file.name for file in out.iterdir()) if name != "README.md"
+    }
+    origin = Exported(stamp.work, stamp.token, stamp.settings, stamp.upstream, stamp.version, files)
+    write_json(out / MADE_BY, origin)

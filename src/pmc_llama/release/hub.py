@@ -10,6 +10,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type: ignore[attr-defined]
 
 from pmc_llama.errors import InputError
+from pmc_llama.files import read_record, sha256_file
+from pmc_llama.records.stamps import MADE_BY, Exported
 
 RepoType = Literal["model", "dataset"]
 LOCAL_ONLY = ("work/*", ".*", "*/.*", "*.partial")
@@ -65,6 +67,7 @@ def publish(
     kind = repo_type or _kind_of(folder)
     _check_name(repo)
     _check_card(folder)
+    _check_unchanged(folder)
     files = tuple((file.relative_to(folder).as_posix(), file.stat().st_size) for file in _files(folder))
     plan = PublishPlan(folder, repo, kind, endpoint, files, revision_tag, private)
     if dry_run:
@@ -121,6 +124,19 @@ def _check_card(folder: Path) -> None:
         ModelCard.load(card)
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"the front matter of {card} is not valid: {error}") from None
+
+
+def _check_unchanged(folder: Path) -> None:
+    """Raise InputError for a model that is not the one that was exported; its card may be edited."""
+    origin = folder / MADE_BY
+    if not origin.is_file():
+        return
+    for name, digest in read_record(origin, Exported).files.items():
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+            raise InputError(
+                f"{folder}: {name} is not the file that was exported, so the card would speak of something else: "
+                "export the model again"
+            )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -3,14 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json
 from pmc_llama.recipe import Recipe, parse_recipe
-from pmc_llama.recipe.inputs import adapted_model_path, base_model_path
+from pmc_llama.recipe.inputs import base_model_path
+from pmc_llama.run_dir import RunDir
 
 TUNED = re.compile(r"(?P<regime>[^/]+)/(?P<model>base|adapted)/seed-(?P<seed>\d+)")
 
@@ -19,11 +18,19 @@ TUNED = re.compile(r"(?P<regime>[^/]+)/(?P<model>base|adapted)/seed-(?P<seed>\d+
 class Trained:
     """A model of a run. `folder` holds whole weights; with `adapter`, the model is those weights and the adapter."""
 
-    run_dir: Path
+    run: RunDir
     which: str
     recipe: Recipe
     folder: Path | str
     adapter: Path | None = None
+
+    @property
+    def work(self) -> str:
+        """The piece of work that made it."""
+        named = TUNED.fullmatch(self.which)
+        if named is None:
+            return {"adapted": "pretrain"}.get(self.which, self.which)
+        return f"tune/{named['regime']}-{named['model']}-seed-{named['seed']}"
 
     @property
     def name(self) -> str:
@@ -32,10 +39,15 @@ class Trained:
 
 
 def read_recipe(run_dir: Path) -> Recipe:
-    """The resolved recipe of a run, with `run_dir` as the directory is called now."""
-    file = run_dir / "recipe.yaml"
+    """The resolved recipe of a run's last call, with `run_dir` as the directory is called now."""
+    file = RunDir(run_dir).recipe
     if not file.is_file():
         raise InputError(f"{run_dir} is not a run directory: it has no recipe.yaml")
+    return recipe_from(file, run_dir)
+
+
+def recipe_from(file: Path, run_dir: Path) -> Recipe:
+    """A resolved recipe that a run kept, with `run_dir` as the directory is called now."""
     recipe = parse_recipe(yaml.safe_load(file.read_text()), str(file))
     return recipe.model_copy(update={"run_dir": str(run_dir)})
 
@@ -45,18 +57,18 @@ def find_model(run_dir: Path, which: str) -> Trained:
 
     Raises InputError that lists the models there are if it is not among them.
     """
-    recipe = read_recipe(run_dir)
+    recipe, run = read_recipe(run_dir), RunDir(run_dir)
     if which == "base":
-        return Trained(run_dir, which, recipe, base_model_path(recipe))
-    folder = adapted_model_path(recipe) if which == "adapted" else run_dir / "tune" / which / "model"
+        return Trained(run, which, recipe, base_model_path(recipe))
+    folder = run.adapted_model if which == "adapted" else run.tuned_by_name(which)
     named = TUNED.fullmatch(which)
     if not folder.is_dir() or not (which == "adapted" or named):
-        raise InputError(f"{run_dir} has no model {which!r}; it has {', '.join(models_of(run_dir, recipe))}")
+        raise InputError(f"{run_dir} has no model {which!r}; it has {', '.join(models_of(run))}")
     if not (folder / "adapter_config.json").is_file():
-        return Trained(run_dir, which, recipe, folder)
+        return Trained(run, which, recipe, folder)
     assert named is not None
-    start = base_model_path(recipe) if named["model"] == "base" else adapted_model_path(recipe)
-    return Trained(run_dir, which, recipe, start, adapter=folder)
+    start = base_model_path(recipe) if named["model"] == "base" else run.adapted_model
+    return Trained(run, which, recipe, start, adapter=folder)
 
 
 def revisions_of(run_dir: Path) -> list[Path]:
@@ -72,13 +84,6 @@ def first_recipe(run_dir: Path) -> Recipe:
     return read_recipe(revisions_of(run_dir)[-1])
 
 
-def models_of(run_dir: Path, recipe: Recipe) -> list[str]:
+def models_of(run: RunDir) -> list[str]:
     """Names of all models of a run, as `find_model` takes them."""
-    adapted = ["adapted"] if adapted_model_path(recipe).is_dir() else []
-    tuned = sorted(str(path.parent.relative_to(run_dir / "tune")) for path in run_dir.glob("tune/*/*/seed-*/model"))
-    return ["base", *adapted, *tuned]
-
-
-def read_if_there(path: Path) -> Any:
-    """The value of a JSON file, or None where there is no such file."""
-    return read_json(path) if path.is_file() else None
+    return ["base", *(["adapted"] if run.adapted_model.is_dir() else []), *run.tuned_models()]

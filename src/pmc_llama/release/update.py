@@ -13,10 +13,13 @@ from typing import Any
 import yaml
 
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json, write_text
+from pmc_llama.files import write_text
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import adapted_model_path
-from pmc_llama.release.trained import read_if_there, read_recipe, revisions_of
+from pmc_llama.records.corpus import read_corpus_summary
+from pmc_llama.records.results import Results, read_results
+from pmc_llama.release.provenance import fitting_results
+from pmc_llama.release.trained import read_recipe, revisions_of
+from pmc_llama.run_dir import RunDir
 
 SIGNIFICANT = 0.05
 Run = Callable[..., object]
@@ -66,37 +69,39 @@ def update(
     if not 0 <= replay < 1:
         raise InputError(f"replay {replay}: expected a share from 0 to below 1")
     run_dir, out = run_dir.resolve(), out.resolve()
-    recipe = read_recipe(run_dir)
-    if not adapted_model_path(recipe).is_dir():
+    recipe, new = read_recipe(run_dir), RunDir(out)
+    if not RunDir(run_dir).adapted_model.is_dir():
         raise InputError(f"{run_dir} has no adapted model to go on from: run its recipe first")
     revision = _revision_recipe(recipe, run_dir, out, sources, papers, replay)
-    write_text(out / "update.yaml", yaml.safe_dump(revision, sort_keys=False))
-    run(out / "update.yaml", list(settings), until="corpus")
-    came = read_json(out / "corpus" / "corpus.json")["appended"]
-    if not came["kept"]:
-        raise InputError(f"nothing new: of {came['in']:,} records in the new shards none is a paper that was not there")
-    run(out / "update.yaml", list(settings))
-    better, worse = judge(read_json(out / "results.json"))
-    known = came["dropped"].get("known", 0)
-    return Revision(out, came["in"], came["kept"], known, tuple(better), tuple(worse))
+    write_text(new.update_recipe, yaml.safe_dump(revision, sort_keys=False))
+    run(new.update_recipe, list(settings), until="corpus")
+    came = read_corpus_summary(new.corpus("corpus").summary).appended
+    assert came is not None  # the corpus of an update is appended to one
+    if not came.kept:
+        raise InputError(
+            f"nothing new: of {came.documents_in:,} records in the new shards none is a paper that was not there"
+        )
+    run(new.update_recipe, list(settings))
+    better, worse = judge(read_results(new.results))
+    known = came.dropped.get("known", 0)
+    return Revision(out, came.documents_in, came.kept, known, tuple(better), tuple(worse))
 
 
-def judge(results: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """(better, worse): where the value of `results.json` says that adapted differs significantly from base."""
-    pairs = [pair for pair in results["comparisons"] if pair["holm_p"] < SIGNIFICANT and pair["delta"]]
-    named = [(pair["delta"] > 0, f"{pair['regime']}/{pair['task']}/seed-{pair['seed']}") for pair in pairs]
+def judge(results: Results) -> tuple[list[str], list[str]]:
+    """(better, worse): where the results say that adapted differs significantly from base."""
+    pairs = [pair for pair in results.comparisons if pair.holm_p < SIGNIFICANT and pair.delta]
+    named = [(pair.delta > 0, f"{pair.regime}/{pair.task}/seed-{pair.seed}") for pair in pairs]
     return [name for up, name in named if up], [name for up, name in named if not up]
 
 
 def check_not_worse(run_dir: Path) -> None:
     """Raises InputError for a revision that is significantly worse than the previous one, or was not compared."""
-    update = read_recipe(run_dir).update
+    update, run = read_recipe(run_dir).update, RunDir(run_dir)
     if update is None:
         return
-    results = read_if_there(run_dir / "results.json")
-    if results is None:
+    if not run.results.is_file():
         raise InputError(f"{run_dir} was not compared with the previous revision yet: let `pmc-llama update` finish")
-    worse = judge(results)[1]
+    worse = judge(fitting_results(run))[1]
     if worse:
         raise InputError(
             f"{run_dir} is significantly worse than {update.previous} in {', '.join(worse)}: "
@@ -115,7 +120,7 @@ def _revision_recipe(
     return value | {
         "run_dir": str(out),
         "data": {"root": str(recipe.data_root.resolve())},
-        "base": {"path": str(run_dir / "models" / "adapted")},
+        "base": {"path": str(RunDir(run_dir).adapted_model)},
         "update": {"previous": str(run_dir), "replay": replay},
     }
 

@@ -1,5 +1,6 @@
 """The per-question browser's data: prompts, options and both models' probabilities as compact JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,23 +67,29 @@ def _answers(predictions: pl.DataFrame, index: dict[tuple[str, int], int]) -> di
     return found
 
 
-def _record(task: int, row: dict[str, Any], answers: Answers, runs: int) -> dict[str, Any]:
-    return {
-        "t": task,
-        "id": row["question_id"],
-        "s": row["subject"],
-        "p": row["prompt"],
-        "o": row["options"],
-        "g": row["gold"],
-        "a": [[answers.get((run, model)) for model in (0, 1)] for run in range(runs)],
-    }
+class Shown(msgspec.Struct):
+    """One question in the page; the keys are short, as there are thousands."""
+
+    task: int = msgspec.field(name="t")
+    question_id: str = msgspec.field(name="id")
+    subject: str | None = msgspec.field(name="s")
+    prompt: str = msgspec.field(name="p")
+    options: list[str] = msgspec.field(name="o")
+    gold: int = msgspec.field(name="g")
+    answers: list[list[list[Any] | None]] = msgspec.field(name="a")
+    """Per run, of base and of adapted."""
 
 
-def _fitting(records: list[dict[str, Any]], limit_bytes: int) -> list[msgspec.Raw]:
+def _record(task: int, row: Mapping[str, Any], answers: Answers, runs: int) -> Shown:
+    given = [[answers.get((run, model)) for model in (0, 1)] for run in range(runs)]
+    return Shown(task, row["question_id"], row["subject"], row["prompt"], row["options"], row["gold"], given)
+
+
+def _fitting(records: list[Shown], limit_bytes: int) -> list[msgspec.Raw]:
     """The records that fit, encoded and in their order; those with a disagreement are preferred."""
     encoded = [msgspec.json.encode(record) for record in records]
     kept, used = [], 0
-    for place in sorted(range(len(records)), key=lambda i: not _disagree(records[i]["a"])):
+    for place in sorted(range(len(records)), key=lambda i: not _disagree(records[i].answers)):
         used += len(encoded[place])
         if used > limit_bytes:
             break
@@ -90,5 +97,5 @@ def _fitting(records: list[dict[str, Any]], limit_bytes: int) -> list[msgspec.Ra
     return [msgspec.Raw(encoded[place]) for place in sorted(kept)]
 
 
-def _disagree(answers: list[list[Any]]) -> bool:
+def _disagree(answers: list[list[list[Any] | None]]) -> bool:
     return any(base and adapted and base[0] != adapted[0] for base, adapted in answers)

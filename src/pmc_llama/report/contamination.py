@@ -1,32 +1,45 @@
 """What the report says of test questions that stand in the papers, and what accuracies are without them."""
 
-from typing import Any
+import msgspec
 
+from pmc_llama.records.contamination import Contamination
+from pmc_llama.records.results import Results, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.run import Run
-from pmc_llama.report.text import count, p_value, percent, plural, points, signed_interval
+from pmc_llama.report.text import count, listing, p_value, percent, plural, points, signed_interval
 from pmc_llama.report.verdict import finding
-from pmc_llama.report.views import MODELS, Results
+from pmc_llama.report.views import MODELS
 
 
-def contamination_table(found: dict[str, Any]) -> Table:
-    """How many test questions of each task were found in the papers, and by what."""
+def text_name(name: str) -> str:
+    """A text that models are trained on, as people call it."""
+    kind, _, of = name.partition("/")
+    if of:
+        return f"training questions of {of}" if kind == "questions" else f"instructions of {of}"
+    return {"corpus": "papers", "general": "general text"}.get(name, name)
+
+
+def contamination_table(found: Contamination) -> Table:
+    """How many test questions of each task were found in each text that models are trained on, and by what."""
     columns = [
+        Column("text", "Text"),
         Column("task", "Task"),
         Column("questions", "Questions", count),
-        Column("questions_hit", "Found in papers", count),
+        Column("questions_hit", "Found", count),
         Column("share", "Share", percent),
-        Column("papers_hit", "Papers", count),
+        Column("documents_hit", "In documents", count),
         Column("untestable", "Not testable", count),
         Column("kinds", "Found by"),
     ]
     rows = []
-    for task, facts in found.items():
-        kinds = ", ".join(f"{kind.replace('_', ' ')} {count(number)}" for kind, number in facts["kinds"].items())
-        share = facts["questions_hit"] / facts["questions"] if facts["questions"] else None
-        rows.append(Row(facts | {"task": task, "share": share, "kinds": kinds or None}, "", {"task": task}))
+    for name, text in found.texts.items():
+        for task, facts in text.tasks.items():
+            kinds = ", ".join(f"{kind.replace('_', ' ')} {count(number)}" for kind, number in facts.kinds.items())
+            values = msgspec.structs.asdict(facts) | {"text": text_name(name), "task": task, "kinds": kinds or None}
+            values["share"] = facts.questions_hit / facts.questions if facts.questions else None
+            rows.append(Row(values, "", {"text": name, "task": task}))
     note = "Not testable: questions too short to be recognised, and without a PubMed id."
-    return Table("contamination", "Test questions found in the papers", columns, rows, note)
+    return Table("contamination", "Test questions found in what models are trained on", columns, rows, note)
 
 
 def uncontaminated_table(results: Results) -> Table:
@@ -39,43 +52,54 @@ def uncontaminated_table(results: Results) -> Table:
         Column("delta_mean", "Difference", points, "points"),
         Column("holm_p", "Holm p", p_value),
     ]
-    everything = {(row["regime"], row["task"]): row for row in results["summary"]}
+    everything = {(row.regime, row.task): row for row in results.summary}
     rows = []
-    for row in results["uncontaminated"]:
-        key = {name: row[name] for name in ("regime", "task")}
-        of_all = everything[row["regime"], row["task"]]
+    for row in results.uncontaminated:
+        key = {"regime": row.regime, "task": row.task}
+        of_all = everything[row.regime, row.task]
         accuracies = {
-            name: Value(row[name], percent(row[name]), percent(of_all[name]))
-            for name in (f"{model}_mean" for model in MODELS)
+            f"{model}_mean": Value(row.mean(model), percent(row.mean(model)), percent(of_all.mean(model)))
+            for model in MODELS
         }
         delta = Value(
-            row["delta_mean"], points(row["delta_mean"]), signed_interval(row["ci95"]), finding(row).replace("none", "")
+            row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), finding(row).replace("none", "")
         )
-        rows.append(Row(row | accuracies | {"delta_mean": delta}, "", key))
+        rows.append(Row(fields(row) | accuracies | {"delta_mean": delta}, "", key))
     note = (
-        "Means over seeds, without the questions that stand in papers that the adapted model was trained on. Paired "
+        "Means over seeds, without the questions that stand in a text that a model was trained on. Paired "
         "bootstrap 95 % interval; Holm's correction over all tasks of the regime."
     )
-    return Table("uncontaminated", "Accuracy without the questions found in papers", columns, rows, note, sortable=True)
+    return Table("uncontaminated", "Accuracy without the questions found", columns, rows, note, sortable=True)
 
 
-def examples_table(found: dict[str, Any]) -> Table:
-    """Some of the questions found, with the papers."""
-    columns = [
-        Column(key, label) for key, label in (("task", "Task"), ("question_id", "Question"), ("paper_id", "Paper"))
-    ]
-    columns += [Column("kind", "Found by"), Column("text", "Text")]
-    rows = [Row({"task": task} | example) for task, facts in found.items() for example in facts["examples"]]
+def examples_table(found: Contamination) -> Table:
+    """Some of the questions found, with the documents."""
+    named = {"text": "Text", "task": "Task", "question_id": "Question", "document_id": "Document"}
+    columns = [Column(key, label) for key, label in named.items()]
+    columns += [Column("kind", "Found by"), Column("words", "Words")]
+    rows = [
+        Row({"text": text_name(name), "task": task, "question_id": one.question_id, "document_id": one.document_id,
+             "kind": one.kind, "words": one.text})
+        for name, text in found.texts.items()
+        for task, facts in text.tasks.items()
+        for one in facts.examples
+    ]  # fmt: skip
     return Table("contamination-examples", "Examples", columns, rows, sortable=True)
 
 
 def sentences(run: Run) -> list[str]:
-    """What was found, in one sentence."""
-    hit = sum(facts["questions_hit"] for facts in run.contamination.values())
-    if not run.contamination:
-        return []
-    if not hit:
-        return ["None of the test questions was found in the papers."]
-    if run.recipe.get("corpus", {}).get("decontaminate"):
-        return [f"{plural(hit, 'test question')} found; the papers that hold them were left out of the corpus."]
-    return [f"{plural(hit, 'test question')} found in papers that the adapted model was trained on."]
+    """What was found, and where; and what was left out for it."""
+    texts = run.contamination.texts
+    said = [
+        f"{plural(hit, 'test question')} found in {text_name(name)}."
+        for name, text in texts.items()
+        if (hit := sum(facts.questions_hit for facts in text.tasks.values()))
+    ]
+    if texts and not said:
+        said = [f"None of the test questions was found in {listing([text_name(name) for name in texts])}."]
+    for corpus in run.corpora:
+        hit = sum(facts.questions_hit for facts in corpus.dropped_for.values())
+        if hit:
+            where = text_name(corpus.name)
+            said.append(f"{plural(hit, 'test question')} stood in documents that were left out of {where} for it.")
+    return said

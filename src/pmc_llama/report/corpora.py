@@ -22,10 +22,10 @@ def tables(corpus: Corpus) -> list[Table]:
 
 def funnel(corpus: Corpus) -> Figure | None:
     """What became of the papers: all that came in, what was dropped for each reason, what was kept."""
-    total, kept = corpus.totals.get("in", 0), corpus.totals.get("kept", 0)
+    total, kept = corpus.totals.documents_in, corpus.totals.kept
     if not total:
         return None
-    dropped = sorted(corpus.totals.get("dropped", {}).items(), key=lambda item: (-item[1], item[0]))
+    dropped = sorted(corpus.totals.dropped.items(), key=lambda item: (-item[1], item[0]))
     bars = [("in", total), *((reason.replace("_", " "), number) for reason, number in dropped), ("kept", kept)]
 
     def plot(axes: Axes) -> None:
@@ -91,11 +91,11 @@ def years(corpus: Corpus) -> Figure | None:
 def corpus_sentence(corpus: Corpus) -> str:
     """The corpus in one sentence: papers, characters, tokens, years."""
     totals = corpus.totals
-    parts = [f"{count(totals.get('kept', 0))} of {count(totals.get('in', 0))} papers kept"]
-    if "chars" in totals:
-        parts.append(f"{short(totals['chars'])} characters")
-    if "tokens" in corpus.store:
-        parts.append(f"{short(corpus.store['tokens'])} tokens")
+    parts = [f"{count(totals.kept)} of {count(totals.documents_in)} papers kept"]
+    if totals.chars:
+        parts.append(f"{short(totals.chars)} characters")
+    if corpus.store is not None:
+        parts.append(f"{short(corpus.store.tokens)} tokens")
     known = [year for year, _ in corpus.years if year is not None]
     if known:
         parts.append(f"published {known[0]} to {known[-1]}")
@@ -111,9 +111,10 @@ def sources_table(corpus: Corpus) -> Table:
         Column("dropped", "Dropped, by reason"),
     ]
     rows = []
-    for name, one in corpus.totals.get("sources", {}).items():
-        reasons = [f"{key.replace('_', ' ')} {count(number)}" for key, number in sorted(one.get("dropped", {}).items())]
-        rows.append(Row(one | {"source": name, "dropped": ", ".join(reasons) or "none"}))
+    for name, one in corpus.totals.sources.items():
+        reasons = [f"{key.replace('_', ' ')} {count(number)}" for key, number in sorted(one.dropped.items())]
+        values = {"in": one.documents_in, "kept": one.kept, "dropped": ", ".join(reasons) or "none"}
+        rows.append(Row(values | {"source": name}))
     return Table(f"sources-{corpus.name}", f"Sources of {corpus.name}", columns, rows)
 
 
@@ -139,6 +140,6 @@ def sections_table(corpus: Corpus) -> Table:
 def cleaning_table(corpus: Corpus) -> Table:
     """Characters that each cleaning rule took away from the kept papers."""
     columns = [Column("rule", "Cleaning rule"), Column("chars", "Characters removed", count)]
-    removed = sorted(corpus.totals.get("chars_removed", {}).items(), key=lambda item: -item[1])
+    removed = sorted(corpus.totals.chars_removed.items(), key=lambda item: -item[1])
     rows = [Row({"rule": rule.replace("_", " "), "chars": number}) for rule, number in removed if number]
     return Table(f"cleaning-{corpus.name}", f"Cleaning of {corpus.name}", columns, rows, "Below zero: added.")

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pmc_llama.report.layout import Column, Row
-from pmc_llama.report.run import Metrics, Run
+from pmc_llama.report.run import Run
 from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, MUTED, Figure, figure, legend
 from pmc_llama.report.text import count, decimal, percent
 
@@ -28,7 +28,7 @@ def pretraining(run: Run) -> list[Figure]:
     for key, title in TITLES.items():
         if key in run.training:
             metrics = run.training[key]
-            curves = {"training": [_curve(metrics, "loss")]}
+            curves = {"training": [metrics.loss_curve()]}
             for name in metrics.heldout_names:
                 curves[f"held-out {name}"] = [metrics.heldout_curve(name, "loss")]
             figures.append(_curves(f"loss-{key.split('/')[1]}", title, LOSS_UNIT, curves))
@@ -41,8 +41,8 @@ def tuning(run: Run) -> list[Figure]:
     for key, metrics in run.training.items():
         if key.startswith("tune/"):
             _, regime, model, _ = key.split("/")
-            found.setdefault((regime, model), []).append(_curve(metrics, "loss"))
-    regimes = dict.fromkeys([*run.recipe.get("regimes", {}), *(regime for regime, _ in found)])
+            found.setdefault((regime, model), []).append(metrics.loss_curve())
+    regimes = dict.fromkeys([*run.regimes, *(regime for regime, _ in found)])
     curves = {name: {model: found.get((name, model), []) for model in ("base", "adapted")} for name in regimes}
     tuned = {name: of for name, of in curves.items() if any(of.values())}
     return [_curves(f"loss-tune-{name}", f"Tuning: {name}", LOSS_UNIT, of) for name, of in tuned.items()]
@@ -60,7 +60,7 @@ def perplexity(run: Run) -> list[Figure]:
 def coverage(run: Run) -> list[Figure]:
     """Share of the distinct tokens seen at least once: of all text and, where several sources were mixed, of each."""
     metrics = run.training.get("train/pretrain")
-    seen = {name: _curve(metrics, key) for name, key in metrics.coverage_keys.items()} if metrics else {}
+    seen = metrics.coverage_curves() if metrics else {}
     shares = {name: [[(step, 100 * share) for step, share in curve]] for name, curve in seen.items()}
     return [_curves("coverage", "Share of the text seen", "tokens seen at least once, %", shares)] if shares else []
 
@@ -80,10 +80,6 @@ def forgetting(run: Run) -> list[str]:
                 f"On {texts.get(name, name)} the perplexity {direction} from {first:.2f} to {last:.2f}, by {change}."
             )
     return sentences
-
-
-def _curve(metrics: Metrics, key: str) -> Curve:
-    return [(float(one["step"]), one[key]) for one in metrics.steps if one.get(key) is not None]
 
 
 def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) -> Figure:

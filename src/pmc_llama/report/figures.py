@@ -1,18 +1,19 @@
 """The figures of the results: differences with intervals, data efficiency, reliability."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from pmc_llama.qa.stats import ReliabilityBin, reliability_table
+from pmc_llama.recipe.qa import RegimeSection
+from pmc_llama.records.results import Difference, Results, Summary, fields
 from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.predictions import Cell
 from pmc_llama.report.svg import ADAPTED, BASE, INK, LOSS, MUTED, PAPER, RULE, Figure, figure, legend
 from pmc_llama.report.text import count, p_value, percent, plural, points, signed_interval
 from pmc_llama.report.verdict import finding
-from pmc_llama.report.views import MODELS, Results, mean_accuracy
+from pmc_llama.report.views import MODELS, mean_accuracy
 
 COLOURS = {"base": BASE, "adapted": ADAPTED}
 FINDINGS = {"gain": ADAPTED, "loss": LOSS, "none": MUTED}
@@ -22,21 +23,21 @@ BINS = 10
 
 def forest(results: Results) -> list[Figure]:
     """The seed-mean difference of every regime and task with its interval; single seeds as small marks."""
-    rows = results["summary"]
+    rows = results.summary
     if not rows:
         return []
 
     def plot(axes: Axes) -> None:
         for place, row in enumerate(rows):
             colour = FINDINGS[finding(row)]
-            axes.plot([100 * end for end in row["ci95"]], [place, place], color=colour, linewidth=2)
+            axes.plot([100 * end for end in row.ci95], [place, place], color=colour, linewidth=2)
             fill = PAPER if finding(row) == "none" else colour
-            axes.plot(100 * row["delta_mean"], place, "o", color=colour, markerfacecolor=fill)
-            seeds = [100 * one["delta"] for one in results["comparisons"] if _same_cell(one, row)]
+            axes.plot(100 * row.delta_mean, place, "o", color=colour, markerfacecolor=fill)
+            seeds = [100 * one.delta for one in results.comparisons if _same_cell(one, row)]
             if len(seeds) > 1:
                 axes.plot(seeds, [place + 0.32] * len(seeds), "|", color=MUTED, markersize=5)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(rows)), [f"{row['regime']} · {row['task']}" for row in rows])
+        axes.set_yticks(range(len(rows)), [f"{row.regime} · {row.task}" for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
@@ -56,7 +57,7 @@ def forest(results: Results) -> list[Figure]:
         f"{plural(len(rows), 'difference')} between adapted and base: {shown.count('gain')} gains shown, "
         f"{shown.count('loss')} losses shown, {shown.count('none')} not shown"
     )
-    data = [Row(row, "", {"regime": row["regime"], "task": row["task"]}) for row in rows]
+    data = [Row(fields(row), "", {"regime": row.regime, "task": row.task}) for row in rows]
     return [
         figure(
             "forest",
@@ -76,34 +77,34 @@ def points_without_sign(difference: float) -> str:
     return points(difference).lstrip("+")
 
 
-def _same_cell(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return (one["regime"], one["task"]) == (other["regime"], other["task"])
+def _same_cell(one: Difference, other: Summary) -> bool:
+    return (one.regime, one.task) == (other.regime, other.task)
 
 
-def data_efficiency(results: Results, recipe: dict[str, Any]) -> list[Figure]:
+def data_efficiency(results: Results, regimes_of: Mapping[str, RegimeSection]) -> list[Figure]:
     """Accuracy against the share of the training questions, one panel a tuned task; needs two shares or more."""
     groups: dict[tuple[str, tuple[str, ...]], dict[float, str]] = {}
-    for name, section in recipe.get("regimes", {}).items():
-        if section.get("tasks"):
-            groups.setdefault((section["kind"], tuple(section["tasks"])), {})[section.get("fraction", 1.0)] = name
+    for name, section in regimes_of.items():
+        if section.tasks:
+            groups.setdefault((section.kind, tuple(section.tasks)), {})[section.fraction] = name
     figures = []
     for (kind, tuned), regimes in groups.items():
         for task in tuned:
-            of = {row["regime"]: row for row in results["summary"] if row["task"] == task}
+            of = {row.regime: row for row in results.summary if row.task == task}
             found = [(share, of[name]) for share, name in sorted(regimes.items()) if name in of]
             if len(found) > 1:
                 figures.append(_efficiency(f"efficiency-{kind}-{task}", task, found))
     return figures
 
 
-def _efficiency(name: str, task: str, found: list[tuple[float, dict[str, Any]]]) -> Figure:
+def _efficiency(name: str, task: str, found: list[tuple[float, Summary]]) -> Figure:
     shares = [100 * share for share, _ in found]
 
     def plot(axes: Axes) -> None:
         for model in MODELS:
-            low, high = ([100 * row[f"{model}_ci95"][end] for _, row in found] for end in (0, 1))
+            low, high = ([100 * row.mean_ci95(model)[end] for _, row in found] for end in (0, 1))
             axes.fill_between(shares, low, high, color=COLOURS[model], alpha=0.15, linewidth=0)
-            means = [100 * row[f"{model}_mean"] for _, row in found]
+            means = [100 * row.mean(model) for _, row in found]
             axes.plot(shares, means, "o-", color=COLOURS[model], label=model, markersize=4)
         axes.set_xscale("log")
         axes.set_xticks(shares, [f"{share:g}" for share in shares])
@@ -115,12 +116,11 @@ def _efficiency(name: str, task: str, found: list[tuple[float, dict[str, Any]]])
     columns = [Column("share", "Training questions", percent)]
     columns += [Column(model, model.capitalize(), percent, "95 % interval") for model in MODELS]
     data = [
-        Row({"share": share} | {model: mean_accuracy(row, model) for model in MODELS}, "", {"regime": row["regime"]})
+        Row({"share": share} | {model: mean_accuracy(row, model) for model in MODELS}, "", {"regime": row.regime})
         for share, row in found
     ]
     ends = [
-        f"{model} from {percent(found[0][1][f'{model}_mean'])} to {percent(found[-1][1][f'{model}_mean'])}"
-        for model in MODELS
+        f"{model} from {percent(found[0][1].mean(model))} to {percent(found[-1][1].mean(model))}" for model in MODELS
     ]
     span = f"{percent(found[0][0])} to {percent(found[-1][0])}"
     alt = f"Accuracy on {task} with {span} of the training questions: {', '.join(ends)}"

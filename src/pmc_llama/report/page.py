@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
 from pmc_llama.errors import InputError
@@ -35,22 +36,22 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     if not run_dir.is_dir():
         raise InputError(f"{run_dir} is not a run directory")
     run = Run(run_dir)
-    verdict = judge(run.results, run.recipe)
+    verdict = judge(run.results, run.regimes)
     sections = all_sections(run, verdict.regime)
     html = render(
         "report.html",
-        title=title or f"{run.recipe.get('name', run_dir.name)}: base against adapted",
+        title=title or f"{run.name}: base against adapted",
         run=run,
         verdict=verdict,
-        strip=[row for row in run.results["summary"] if row["regime"] == verdict.regime],
+        strip=[row for row in run.results.summary if row.regime == verdict.regime],
         sections=sections,
         browser=browser(run.questions, run.predictions),
-        environment=flat(run.environment),
+        environment=flat(msgspec.to_builtins(run.environment)) if run.environment else [],
     )
     for section in sections:
         for table in section.tables:
-            table.write(run_dir / "report" / "tables")
-    page = run_dir / "report.html"
+            table.write(run.places.tables)
+    page = run.places.page
     write_text(page, html)
     return page
 

@@ -8,9 +8,9 @@ test is possible: intervals and p are those of two independent samples, which ar
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 from pmc_llama.qa.stats import Z95, unpaired_se, wilson
+from pmc_llama.recipe import Recipe
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import count, interval, listing, p_equals, p_value, percent, points, signed_interval
 
@@ -94,8 +94,8 @@ def _difference(key: str, base: float, adapted: float) -> Value:
     return Value(difference, points(difference), detail.replace("-", "−"))
 
 
-def real_formats(recipe: dict[str, Any]) -> set[str]:
+def real_formats(recipe: Recipe | None) -> set[str]:
     """Formats of the recipe's scored tasks if its questions are real ones, not MiniMed's."""
-    if recipe.get("minimed") is not None:
+    if recipe is None or recipe.minimed is not None:
         return set()
-    return {section["format"] for section in recipe.get("tasks", {}).values() if section.get("test")}
+    return {section.format for section in recipe.tasks.values() if section.test}

@@ -3,14 +3,22 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import polars as pl
 import yaml
 
-from pmc_llama.files import read_json
+from pmc_llama.files import read_record
+from pmc_llama.recipe import Recipe, parse_recipe
+from pmc_llama.recipe.qa import RegimeSection, TaskSection
+from pmc_llama.records.contamination import Contamination, TaskFound, read_contamination
+from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
+from pmc_llama.records.environment import Environment
+from pmc_llama.records.instructions import InstructionRows
+from pmc_llama.records.results import Results, read_results
+from pmc_llama.records.tokens import StoreInfo, read_store_info
+from pmc_llama.records.training import Metrics, read_metrics
 from pmc_llama.report.predictions import read_predictions
+from pmc_llama.run_dir import CorpusDir, RunDir
 
 LOOKED_INTO = 2000
 """Papers whose section headings are counted; `pmc-llama corpus stats` reads all."""
@@ -19,37 +27,11 @@ HEADING = r"(?m)^#{2,6} .+$"
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """One training run's `metrics.jsonl`: its optimizer steps, and its held-out measurements."""
-
-    steps: list[dict[str, Any]]
-    heldout: list[dict[str, Any]]
-
-    @property
-    def heldout_names(self) -> list[str]:
-        """The held-out sets measured, in the order in which they first appear."""
-        return list(dict.fromkeys(name for record in self.heldout for name in record["heldout"]))
-
-    @property
-    def coverage_keys(self) -> dict[str, str]:
-        """The keys of a step's coverage by what it is of: `all` text, and each source where several were mixed."""
-        last = self.steps[-1] if self.steps else {}
-        return {
-            key.removeprefix("coverage").lstrip("/") or "all": key for key in last if key.split("/")[0] == "coverage"
-        }
-
-    def heldout_curve(self, name: str, key: str) -> list[tuple[float, float]]:
-        """(step, `loss` or `perplexity`) on one held-out set."""
-        measured = [(float(one["step"]), one["heldout"].get(name, {}).get(key)) for one in self.heldout]
-        return [(step, value) for step, value in measured if value is not None]
-
-
-@dataclass(frozen=True)
 class Corpus:
     """One corpus: its totals, its papers' licences and years, and its token store."""
 
     name: str
-    totals: dict[str, Any]
+    totals: CorpusSummary
     licenses: list[tuple[str, int]] = field(default_factory=list)
     """Papers by licence, most first."""
     years: list[tuple[int | None, int]] = field(default_factory=list)
@@ -57,7 +39,9 @@ class Corpus:
     sections: list[tuple[str, int]] = field(default_factory=list)
     """The SECTIONS most frequent headings, and in how many of the papers looked into each stands."""
     looked_into: int = 0
-    store: dict[str, Any] = field(default_factory=dict)
+    store: StoreInfo | None = None
+    dropped_for: dict[str, TaskFound] = field(default_factory=dict)
+    """Test questions by task for which papers were left out."""
 
 
 @dataclass(frozen=True)
@@ -66,55 +50,68 @@ class Run:
 
     path: Path
 
+    @property
+    def places(self) -> RunDir:
+        """Where everything lies."""
+        return RunDir(self.path)
+
     @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """The resolved recipe as plain values."""
-        file = self.path / "recipe.yaml"
-        return yaml.safe_load(file.read_text()) or {} if file.is_file() else {}
+    def recipe(self) -> Recipe | None:
+        """The resolved recipe, or None where there is none."""
+        return parse_recipe(yaml.safe_load(self.recipe_text), str(self.places.recipe)) if self.recipe_text else None
+
+    @cached_property
+    def name(self) -> str:
+        """The recipe's name, else the folder's."""
+        return self.path.name if self.recipe is None else self.recipe.name
+
+    @cached_property
+    def regimes(self) -> dict[str, RegimeSection]:
+        """The recipe's regimes."""
+        return {} if self.recipe is None else self.recipe.regimes
+
+    @cached_property
+    def tasks(self) -> dict[str, TaskSection]:
+        """The recipe's tasks."""
+        return {} if self.recipe is None else self.recipe.tasks
 
     @cached_property
     def recipe_text(self) -> str:
         """The resolved recipe as it was written."""
-        file = self.path / "recipe.yaml"
+        file = self.places.recipe
         return file.read_text() if file.is_file() else ""
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment | None:
         """Versions, hardware and commit of the run."""
-        return dict(self._json("environment.json"))
+        file = self.places.environment
+        return read_record(file, Environment) if file.is_file() else None
 
     @cached_property
-    def results(self) -> dict[str, list[dict[str, Any]]]:
+    def results(self) -> Results:
         """The value of `results.json`."""
-        parts = ("rows", "comparisons", "summary", "uncontaminated", "baselines")
-        return {**{part: [] for part in parts}, **self._json("results.json")}
+        return read_results(self.places.results)
 
     @cached_property
-    def contamination(self) -> dict[str, Any]:
-        """The value of `corpus/contamination.json`: facts by task."""
-        from pmc_llama.records.contamination import read_contamination
-        from pmc_llama.run_dir import RunDir
-        t = read_contamination(RunDir(self.path).contamination_report).texts
-        return {} if "corpus" not in t else {k: msgspec.to_builtins(v) | {"papers_hit": v.documents_hit} for k, v in t["corpus"].tasks.items()}
+    def contamination(self) -> Contamination:
+        """Test questions found in what models are trained on."""
+        return read_contamination(self.places.contamination_report)
 
     @cached_property
     def contaminated(self) -> dict[str, set[str]]:
-        """The test questions that stand in papers of the corpus, by task; none where those papers were left out."""
-        if self.recipe.get("corpus", {}).get("decontaminate"):
-            return {}
-        found = {task: set(facts.get("question_ids", ())) for task, facts in self.contamination.items()}
-        return {task: ids for task, ids in found.items() if ids}
+        """The test questions that stand in what models are trained on, by task."""
+        return self.contamination.found()
 
     @cached_property
     def predictions(self) -> pl.DataFrame | None:
         """`predictions.parquet`, checked, with probabilities. Raises InputError as `read_predictions` does."""
-        file = self.path / "predictions.parquet"
+        file = self.places.predictions
         return read_predictions(file) if file.is_file() else None
 
     @cached_property
     def questions(self) -> pl.DataFrame | None:
         """`questions.parquet`."""
-        file = self.path / "questions.parquet"
+        file = self.places.questions
         return pl.read_parquet(file) if file.is_file() else None
 
     @cached_property
@@ -128,28 +125,27 @@ class Run:
     @cached_property
     def training(self) -> dict[str, Metrics]:
         """Metrics by training run: `train/base`, `train/pretrain`, `tune/<regime>/<model>/seed-<s>`."""
-        found = {file.parent: file for file in sorted(self.path.glob("train/*/metrics.jsonl"))}
-        found |= {file.parents[1]: file for file in sorted(self.path.glob("tune/*/*/*/train/metrics.jsonl"))}
-        return {folder.relative_to(self.path).as_posix(): read_metrics(file) for folder, file in found.items()}
+        found = self.places.trainings()
+        return {name.removesuffix("/train"): read_metrics(one.metrics) for name, one in found.items()}
 
     @cached_property
-    def instructions(self) -> dict[str, dict[str, Any]]:
+    def instructions(self) -> dict[str, InstructionRows]:
         """What became of the instruction rows, by regime; all cells of one read the same rows."""
-        found = sorted(self.path.glob("tune/*/*/*/instructions.json"))
-        return {file.parents[2].name: read_json(file) for file in found}
+        return {regime: read_record(file, InstructionRows) for regime, file in self.places.instruction_files().items()}
 
     @cached_property
     def corpora(self) -> list[Corpus]:
         """The corpora built: `corpus`, `general` where there is one, then further ones."""
-        folders = [self.path / "corpus", self.path / "general", *sorted((self.path / "extra").glob("*"))]
-        return [self._corpus(folder) for folder in folders if (folder / "corpus.json").is_file()]
+        return [self._corpus(name, folder) for name, folder in self.places.corpora().items()]
 
-    def _corpus(self, folder: Path) -> Corpus:
-        name, totals = folder.name, read_json(folder / "corpus.json")
-        store = self._json(f"tokens/{name}/store.json")
-        if not list((folder / "parts").glob("*.parquet")):
-            return Corpus(name, totals, store=store)
-        papers = pl.scan_parquet(folder / "parts" / "*.parquet")
+    def _corpus(self, name: str, folder: CorpusDir) -> Corpus:
+        totals, store = read_corpus_summary(folder.summary), self.places.store(name)
+        info = read_store_info(store) if store.is_dir() else None
+        file = folder.decontamination
+        dropped_for = read_record(file, dict[str, TaskFound]) if file.is_file() else {}
+        if not list(folder.parts.glob("*.parquet")):
+            return Corpus(name, totals, store=info, dropped_for=dropped_for)
+        papers = pl.scan_parquet(folder.parts / "*.parquet")
         licenses = _counts(papers, pl.col("license").fill_null("not stated")).sort(
             ["len", "license"], descending=[True, False]
         )
@@ -167,27 +163,11 @@ class Run:
             years.collect().rows(),
             most.collect().rows(),
             len(first),
-            store,
+            info,
+            dropped_for,
         )
-
-    def _json(self, name: str) -> Any:
-        file = self.path / name
-        return read_json(file) if file.is_file() else {}
 
 
 def _counts(papers: pl.LazyFrame, value: pl.Expr) -> pl.LazyFrame:
     """How many rows have each value."""
     return papers.group_by(value).len()
-
-
-def read_metrics(path: Path) -> Metrics:
-    """A `metrics.jsonl`; of a step logged twice (by a resumed run) the later record counts; a cut line is left out."""
-    steps: dict[int, dict[str, Any]] = {}
-    heldout: dict[int, dict[str, Any]] = {}
-    for line in path.read_bytes().splitlines():
-        try:
-            record = msgspec.json.decode(line)
-        except msgspec.DecodeError:
-            continue
-        (heldout if "heldout" in record else steps)[record["step"]] = record
-    return Metrics([steps[step] for step in sorted(steps)], [heldout[step] for step in sorted(heldout)])

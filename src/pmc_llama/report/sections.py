@@ -59,7 +59,7 @@ def results_section(run: Run, regime: str | None) -> Section:
         "results",
         "Results",
         [table for table in tables if table.rows],
-        figures.forest(results) + figures.data_efficiency(results, run.recipe),
+        figures.forest(results) + figures.data_efficiency(results, run.regimes),
         missing="No questions were scored in this run, so there are no accuracies to show.",
     )
 
@@ -89,12 +89,12 @@ def instructions_table(run: Run) -> Table:
     ]
     rows = []
     for regime, tally in run.instructions.items():
-        sources = sorted(tally["sources"].items(), key=lambda one: (-one[1], one[0]))
+        sources = sorted(tally.sources.items(), key=lambda one: (-one[1], one[0]))
         parts = [(f"used: {name}", number) for name, number in sources]
-        parts += [(f"dropped: {reason.replace('_', ' ')}", number) for reason, number in tally["dropped"].items()]
-        parts.append(("used, without the beginning of the prompt", tally["truncated"]))
+        parts += [(f"dropped: {reason.replace('_', ' ')}", number) for reason, number in tally.dropped.items()]
+        parts.append(("used, without the beginning of the prompt", tally.truncated))
         rows += [
-            Row({"regime": regime, "outcome": name, "rows": number, "share": number / tally["rows"]})
+            Row({"regime": regime, "outcome": name, "rows": number, "share": number / tally.rows})
             for name, number in parts
             if number
         ]
@@ -115,13 +115,12 @@ def corpus_section(run: Run) -> Section:
 
 def contamination_section(run: Run) -> Section:
     """How many test questions of each task were found in the papers, by what, with examples, and accuracies without."""
-    found = run.contamination
     tables = [
-        contamination.contamination_table(found),
+        contamination.contamination_table(run.contamination),
         contamination.uncontaminated_table(run.results),
-        contamination.examples_table(found),
+        contamination.examples_table(run.contamination),
     ]
-    missing = "Whether the papers hold any of the test questions was not measured in this run."
+    missing = "Whether the texts that models are trained on hold test questions was not measured in this run."
     shown = [table for table in tables if table.rows]
     return Section("contamination", "Contamination", shown, (), contamination.sentences(run), missing)
 

@@ -1,9 +1,9 @@
 """`predictions.parquet` becomes `results.json`: every accuracy with its interval, every difference with its test."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,11 @@ from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
 from pmc_llama.qa import stats
 from pmc_llama.qa.question import LETTERS
+from pmc_llama.records.results import Accuracy, Baseline, Difference, OverSeeds, Results, Summary, fields
 from pmc_llama.report.paired import paired_interval, sign_flip_p
 from pmc_llama.report.predictions import Cell, cells, read_predictions
+
+R = TypeVar("R", bound=Difference | OverSeeds)
 
 
 def compute_results(
@@ -23,7 +26,7 @@ def compute_results(
     contaminated: Mapping[str, Collection[str]] | None = None,
     *,
     made_from: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Write `results.json` from `predictions.parquet` and return its value.
 
     `rows`: one a model, regime, seed and task. `comparisons`: base against adapted on the same questions, one a regime,
@@ -35,38 +38,38 @@ def compute_results(
     answers = read_predictions(predictions)
     found = list(cells(answers))
     paired = list(pairs(found))
-    results = {
-        "rows": [_row(cell) for cell in found],
-        "comparisons": _comparisons(paired),
-        "summary": _summary(paired),
-        "uncontaminated": _uncontaminated(answers, contaminated or {}),
-        "baselines": _baselines(found),
-        "made_from": dict(made_from or {}),
-    }
+    results = Results(
+        rows=[_row(cell) for cell in found],
+        comparisons=_comparisons(paired),
+        summary=_summary(paired),
+        uncontaminated=_uncontaminated(answers, contaminated or {}),
+        baselines=_baselines(found),
+        made_from=dict(made_from or {}),
+    )
     write_json(out, results)
     return results
 
 
-def _row(cell: Cell) -> dict[str, Any]:
+def _row(cell: Cell) -> Accuracy:
     n, correct = len(cell.gold), int(cell.correct.sum())
     answered = ~np.isnan(cell.confidence)
-    return {
-        "model": cell.model,
-        "regime": cell.regime,
-        "seed": cell.seed,
-        "task": cell.task,
-        "protocol": cell.protocol,
-        "n": n,
-        "correct": correct,
-        "accuracy": correct / n,
-        "ci95": list(stats.wilson(correct, n)),
-        "macro_f1": stats.macro_f1(cell.gold, cell.chosen),
-        "ece": stats.ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
-        "brier": cell.brier,
-        "parse_rate": float(np.mean(cell.chosen >= 0)),
-        "truncated": cell.truncated,
-        "ties": cell.ties,
-    }
+    return Accuracy(
+        model=cell.model,
+        regime=cell.regime,
+        seed=cell.seed,
+        task=cell.task,
+        protocol=cell.protocol,
+        n=n,
+        correct=correct,
+        accuracy=correct / n,
+        ci95=stats.wilson(correct, n),
+        macro_f1=stats.macro_f1(cell.gold, cell.chosen),
+        ece=stats.ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
+        brier=cell.brier,
+        parse_rate=float(np.mean(cell.chosen >= 0)),
+        truncated=cell.truncated,
+        ties=cell.ties,
+    )
 
 
 def pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
@@ -88,40 +91,40 @@ def pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
         yield base, adapted
 
 
-def _comparisons(paired: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
+def _comparisons(paired: list[tuple[Cell, Cell]]) -> list[Difference]:
     rows = [_comparison(base, adapted) for base, adapted in paired]
-    return with_holm(rows, family=("regime", "seed"), p="mcnemar_p")
+    return with_holm(rows, family=lambda row: (row.regime, row.seed), p=lambda row: row.mcnemar_p)
 
 
-def _comparison(base: Cell, adapted: Cell) -> dict[str, Any]:
+def _comparison(base: Cell, adapted: Cell) -> Difference:
     n = len(base.gold)
     b = int((base.correct & ~adapted.correct).sum())
     c = int((~base.correct & adapted.correct).sum())
-    return {
-        "regime": base.regime,
-        "task": base.task,
-        "seed": base.seed,
-        "n": n,
-        "b": b,
-        "c": c,
-        "delta": (c - b) / n,
-        "ci95": list(paired_interval(base.correct, adapted.correct)),
-        "mcnemar_p": stats.mcnemar_exact(b, c),
-    }
+    return Difference(
+        regime=base.regime,
+        task=base.task,
+        seed=base.seed,
+        n=n,
+        b=b,
+        c=c,
+        delta=(c - b) / n,
+        ci95=paired_interval(base.correct, adapted.correct),
+        mcnemar_p=stats.mcnemar_exact(b, c),
+    )
 
 
-def _summary(paired: list[tuple[Cell, Cell]]) -> list[dict[str, Any]]:
+def _summary(paired: list[tuple[Cell, Cell]]) -> list[Summary]:
     seeds_of: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
     for base, adapted in paired:
         seeds_of.setdefault((base.regime, base.task), []).append((base, adapted))
-    rows = []
-    for (regime, task), seeds in seeds_of.items():
-        about = {"regime": regime, "task": task, "protocol": seeds[0][0].protocol}
-        rows.append(about | over_seeds(seeds, ("base", "adapted")))
-    return with_holm(rows, family=("regime",), p="p")
+    rows = [
+        Summary(regime=regime, task=task, protocol=seeds[0][0].protocol, **fields(over_seeds(seeds)))
+        for (regime, task), seeds in seeds_of.items()
+    ]
+    return with_holm(rows, family=lambda row: row.regime, p=lambda row: row.p)
 
 
-def _uncontaminated(answers: pl.DataFrame, contaminated: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+def _uncontaminated(answers: pl.DataFrame, contaminated: Mapping[str, Collection[str]]) -> list[Summary]:
     """The summary of what is left of each task that has questions in the papers; Holm over all tasks of the regime."""
     if not contaminated:
         return []
@@ -131,32 +134,32 @@ def _uncontaminated(answers: pl.DataFrame, contaminated: Mapping[str, Collection
     clean = answers.join(hit, on=["task", "question_id"], how="anti", maintain_order="left")
     if not len(clean):
         return []
-    return [row for row in _summary(list(pairs(list(cells(clean))))) if row["task"] in contaminated]
+    return [row for row in _summary(list(pairs(list(cells(clean))))) if row.task in contaminated]
 
 
-def over_seeds(paired: list[tuple[Cell, Cell]], names: tuple[str, str]) -> dict[str, Any]:
+def over_seeds(paired: list[tuple[Cell, Cell]]) -> OverSeeds:
     """Two models on the same questions over seeds; questions are the units, each counts with its mean over seeds.
 
-    `names` are the prefixes of the two models' keys; differences are the second less the first.
+    Differences are the second less the first.
     """
     seeds = len(paired)
     left, right = (_right_per_question(list(cells)) for cells in zip(*paired, strict=True))
     n = len(left)
     deltas = [float(second.correct.mean() - first.correct.mean()) for first, second in paired]
-    return {
-        "seeds": seeds,
-        "n": n,
-        f"{names[0]}_mean": float(left.mean()) / seeds,
-        f"{names[0]}_ci95": list(stats.wilson(float(left.sum()) / seeds, n)),
-        f"{names[1]}_mean": float(right.mean()) / seeds,
-        f"{names[1]}_ci95": list(stats.wilson(float(right.sum()) / seeds, n)),
-        "delta_mean": float((right - left).mean()) / seeds,
-        "delta_sd": float(np.std(deltas, ddof=1)) if seeds > 1 else None,
-        "delta_min": min(deltas),
-        "delta_max": max(deltas),
-        "ci95": list(paired_interval(left / seeds, right / seeds)),
-        "p": sign_flip_p(right - left),
-    }
+    return OverSeeds(
+        seeds=seeds,
+        n=n,
+        base_mean=float(left.mean()) / seeds,
+        base_ci95=stats.wilson(float(left.sum()) / seeds, n),
+        adapted_mean=float(right.mean()) / seeds,
+        adapted_ci95=stats.wilson(float(right.sum()) / seeds, n),
+        delta_mean=float((right - left).mean()) / seeds,
+        delta_sd=float(np.std(deltas, ddof=1)) if seeds > 1 else None,
+        delta_min=min(deltas),
+        delta_max=max(deltas),
+        ci95=paired_interval(left / seeds, right / seeds),
+        p=sign_flip_p(right - left),
+    )
 
 
 def _right_per_question(seeds: list[Cell]) -> NDArray[np.int64]:
@@ -166,18 +169,18 @@ def _right_per_question(seeds: list[Cell]) -> NDArray[np.int64]:
     return np.asarray(np.sum([cell.correct for cell in seeds], axis=0), dtype=np.int64)
 
 
-def with_holm(rows: list[dict[str, Any]], *, family: tuple[str, ...], p: str) -> list[dict[str, Any]]:
-    """Add `holm_p` to each row: its p adjusted for all rows that agree in `family`."""
-    members: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+def with_holm(rows: list[R], *, family: Callable[[R], object], p: Callable[[R], float]) -> list[R]:
+    """Set `holm_p` of each row: its p adjusted for all rows of the same family."""
+    members: dict[object, list[R]] = {}
     for row in rows:
-        members.setdefault(tuple(row[name] for name in family), []).append(row)
+        members.setdefault(family(row), []).append(row)
     for group in members.values():
-        for row, adjusted in zip(group, stats.holm([row[p] for row in group]), strict=True):
-            row["holm_p"] = adjusted
+        for row, adjusted in zip(group, stats.holm([p(row) for row in group]), strict=True):
+            row.holm_p = adjusted
     return rows
 
 
-def _baselines(found: list[Cell]) -> list[dict[str, Any]]:
+def _baselines(found: list[Cell]) -> list[Baseline]:
     """What a constant answer scores on each task: the majority label (known from the gold) and the first option."""
     gold_of: dict[str, Cell] = {}
     for cell in found:
@@ -186,15 +189,15 @@ def _baselines(found: list[Cell]) -> list[dict[str, Any]]:
     for task, cell in gold_of.items():
         n, counts = len(cell.gold), np.bincount(cell.gold)
         rows.append(
-            {
-                "task": task,
-                "n": n,
-                "majority": float(counts.max()) / n,
-                "majority_label": LETTERS[int(counts.argmax())],
-                "majority_correct": int(counts.max()),
-                "always_first": float(counts[0]) / n,
-                "always_first_correct": int(counts[0]),
-                "chance": float(np.mean(1 / cell.options)) if cell.options.all() else None,
-            }
+            Baseline(
+                task=task,
+                n=n,
+                majority=float(counts.max()) / n,
+                majority_label=LETTERS[int(counts.argmax())],
+                always_first=float(counts[0]) / n,
+                majority_correct=int(counts.max()),
+                always_first_correct=int(counts[0]),
+                chance=float(np.mean(1 / cell.options)) if cell.options.all() else None,
+            )
         )
     return rows

@@ -1,9 +1,11 @@
 """`results.json` as the report's tables: the paper's layout, differences, every cell, baselines."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pmc_llama.qa.question import LETTERS
+from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.qa import RegimeSection
+from pmc_llama.records.results import Baseline, OverSeeds, Results, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import (
     count,
@@ -19,7 +21,6 @@ from pmc_llama.report.text import (
 )
 from pmc_llama.report.verdict import finding
 
-Results = dict[str, list[dict[str, Any]]]
 MODELS = ("base", "adapted")
 PAPER_ORDER = ("medqa", "medmcqa", "pubmedqa")
 PROTOCOLS = {"out_of_domain": "out of domain", "in_domain": "in domain"}
@@ -38,15 +39,15 @@ DIFFERENCES_NOTE = (
 )
 
 
-def paper_table(results: Results, recipe: dict[str, Any]) -> Table:
+def paper_table(results: Results, recipe: Recipe | None) -> Table:
     """The paper's layout: a column a task (MedQA one a protocol); base, adapted and difference rows a regime."""
     place = _paper_columns(results, recipe)
     columns = [Column("regime", "Regime"), Column("model", "Model")]
     columns += {column.key: column for column in place.values()}.values()
     rows: list[Row] = []
-    for regime in dict.fromkeys(row["regime"] for row in results["summary"]):
-        mine = {place[row["task"], row["protocol"]].key: row for row in results["summary"] if row["regime"] == regime}
-        name = Value(regime, regime, _tuned_on(recipe.get("regimes", {}).get(regime, {})))
+    for regime in dict.fromkeys(row.regime for row in results.summary):
+        mine = {place[row.task, row.protocol].key: row for row in results.summary if row.regime == regime}
+        name = Value(regime, regime, _tuned_on(None if recipe is None else recipe.regimes.get(regime)))
         for model in MODELS:
             accuracies = {column: mean_accuracy(row, model) for column, row in mine.items()}
             rows.append(Row({"regime": name, "model": model, **accuracies}, model, {"regime": regime}))
@@ -56,14 +57,14 @@ def paper_table(results: Results, recipe: dict[str, Any]) -> Table:
     return Table("paper", "Base against adapted", columns, rows, PAPER_NOTE)
 
 
-def _paper_columns(results: Results, recipe: dict[str, Any]) -> dict[tuple[str, str], Column]:
+def _paper_columns(results: Results, recipe: Recipe | None) -> dict[tuple[str, str], Column]:
     """The column of each (task, protocol), in the paper's order: MedQA, MedMCQA, PubMedQA, then the others.
 
     As in the paper, only MedQA has a column a protocol; another task has one column for both.
     """
-    formats = {name: section.get("format") for name, section in recipe.get("tasks", {}).items()}
-    found = list(dict.fromkeys((row["task"], row["protocol"]) for row in results["summary"]))
-    asked = {row["task"]: plural(row["n"], "question") for row in results["summary"]}
+    formats = {} if recipe is None else {name: section.format for name, section in recipe.tasks.items()}
+    found = list(dict.fromkeys((row.task, row.protocol) for row in results.summary))
+    asked = {row.task: plural(row.n, "question") for row in results.summary}
 
     def rank(key: tuple[str, str]) -> tuple[int, int]:
         form = formats.get(key[0])
@@ -82,41 +83,45 @@ def _paper_columns(results: Results, recipe: dict[str, Any]) -> dict[tuple[str, 
     return columns
 
 
-def _tuned_on(section: dict[str, Any]) -> str:
+def _tuned_on(section: RegimeSection | None) -> str:
     """What a regime was tuned on, and how, or how it asks."""
-    kind = section.get("kind", "")
-    if kind == "few_shot":
-        return f"not tuned, {plural(section.get('shots', 5), 'solved question')} before each"
-    if kind in ("", "zero_shot"):
-        return "not tuned" if kind else ""
-    share = section.get("fraction", 1.0)
-    part = "" if share == 1 else f"{100 * share:g} % of "
-    what = "instructions" if kind == "instruct" else listing(section["tasks"])
-    return f"{'LoRA, ' if kind == 'peft' or section.get('lora') else ''}tuned on {part}{what}"
+    if section is None:
+        return ""
+    if section.kind == "few_shot":
+        return f"not tuned, {plural(section.shots, 'solved question')} before each"
+    if section.kind == "zero_shot":
+        return "not tuned"
+    part = "" if section.fraction == 1 else f"{100 * section.fraction:g} % of "
+    what = "instructions" if section.kind == "instruct" else listing(section.tasks)
+    return f"{'LoRA, ' if section.lora is not None else ''}tuned on {part}{what}"
 
 
-def mean_accuracy(row: dict[str, Any], model: str) -> Value:
+def mean_accuracy(row: OverSeeds, model: str) -> Value:
     """One model's mean accuracy in a summary row, with its interval."""
-    return Value(row[f"{model}_mean"], percent(row[f"{model}_mean"]), interval(row[f"{model}_ci95"]))
+    return Value(row.mean(model), percent(row.mean(model)), interval(row.mean_ci95(model)))
 
 
-def _difference(row: dict[str, Any]) -> Value:
+def _difference(row: OverSeeds) -> Value:
     shown = finding(row)
-    detail = f"{signed_interval(row['ci95'])}\n{p_equals(row['holm_p'])}"
-    return Value(row["delta_mean"], points(row["delta_mean"]), detail, "" if shown == "none" else shown)
+    detail = f"{signed_interval(row.ci95)}\n{p_equals(row.holm_p)}"
+    return Value(row.delta_mean, points(row.delta_mean), detail, "" if shown == "none" else shown)
 
 
 def _baseline_rows(results: Results, task_of: dict[str, str]) -> list[Row]:
-    of = {row["task"]: row for row in results["baselines"]}
+    of = {row.task: row for row in results.baselines}
     rows = []
-    for key, label in (("majority", "majority label"), ("always_first", "always the first option")):
-        shares = {column: _share(of[task], key) for column, task in task_of.items()}
+    for label, share in (("majority label", _majority), ("always the first option", _always_first)):
+        shares = {column: share(of[task]) for column, task in task_of.items()}
         rows.append(Row({"regime": "no model", "model": label, **shares}, "baseline"))
     return rows if task_of else []
 
 
-def _share(row: dict[str, Any], key: str) -> Value:
-    return Value(row[key], percent(row[key]), f"{count(row[f'{key}_correct'])} / {count(row['n'])}")
+def _majority(row: Baseline) -> Value:
+    return Value(row.majority, percent(row.majority), f"{count(row.majority_correct)} / {count(row.n)}")
+
+
+def _always_first(row: Baseline) -> Value:
+    return Value(row.always_first, percent(row.always_first), f"{count(row.always_first_correct)} / {count(row.n)}")
 
 
 def cells_table(results: Results) -> Table:
@@ -137,10 +142,12 @@ def cells_table(results: Results) -> Table:
         Column("truncated", "Truncated", count),
     ]
     rows = []
-    for row in results["rows"]:
-        accuracy = Value(row["accuracy"], percent(row["accuracy"]), interval(row["ci95"]))
-        values = row | {"protocol": PROTOCOLS[row["protocol"]], "accuracy": accuracy}
-        rows.append(Row(values, row["model"], {name: row[name] for name in ("regime", "task", "model", "seed")}))
+    for row in results.rows:
+        accuracy = Value(row.accuracy, percent(row.accuracy), interval(row.ci95))
+        values = fields(row) | {"protocol": PROTOCOLS[row.protocol], "accuracy": accuracy}
+        rows.append(
+            Row(values, row.model, {"regime": row.regime, "task": row.task, "model": row.model, "seed": row.seed})
+        )
     return Table("cells", "Every measurement", columns, rows, CELLS_NOTE, sortable=True)
 
 
@@ -158,9 +165,9 @@ def differences_table(results: Results) -> Table:
         Column("holm_p", "Holm p", p_value),
     ]
     rows = []
-    for row in results["comparisons"]:
-        values = row | {"delta": Value(row["delta"], points(row["delta"]), signed_interval(row["ci95"]))}
-        rows.append(Row(values, "", {name: row[name] for name in ("regime", "task", "seed")}))
+    for row in results.comparisons:
+        values = fields(row) | {"delta": Value(row.delta, points(row.delta), signed_interval(row.ci95))}
+        rows.append(Row(values, "", {"regime": row.regime, "task": row.task, "seed": row.seed}))
     return Table("differences", "Differences seed by seed", columns, rows, DIFFERENCES_NOTE, sortable=True)
 
 
@@ -178,10 +185,10 @@ def baselines_table(results: Results, options: Mapping[str, Sequence[str]]) -> T
         Column("chance", "Chance", percent),
     ]
     rows = []
-    for row in results["baselines"]:
-        label = row["majority_label"]
-        word = options[row["task"]][LETTERS.index(label)] if row["task"] in options else label
-        values = row | {"majority_label": Value(label, word)}
-        values |= {key: _share(row, key) for key in ("majority", "always_first")}
-        rows.append(Row(values, "baseline", {"task": row["task"]}))
+    for row in results.baselines:
+        label = row.majority_label
+        word = options[row.task][LETTERS.index(label)] if row.task in options else label
+        values = fields(row) | {"majority_label": Value(label, word)}
+        values |= {"majority": _majority(row), "always_first": _always_first(row)}
+        rows.append(Row(values, "baseline", {"task": row.task}))
     return Table("baselines", "What a constant answer scores", columns, rows)

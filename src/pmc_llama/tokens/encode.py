@@ -75,7 +75,7 @@ def append_corpus(
         raise StoreError(f"token store {out} was made with another tokenizer than {tokenizer_path}: nothing appended")
     if info.heldout_fraction != section.heldout_fraction:
         raise StoreError(
-            f"token store {out} holds out {info['heldout_fraction']} of its documents, not {section.heldout_fraction}: "
+            f"token store {out} holds out {info.heldout_fraction} of its documents, not {section.heldout_fraction}: "
             "appending must keep the split"
         )
     if corpus_hash(parts) in info.corpora:
@@ -83,7 +83,7 @@ def append_corpus(
     old = [read_shard(out, number, {}, encoder.dtype) for number in range(len(info.shards))]
     whole = [shard for shard in old if shard is not None]
     if len(whole) < len(old):
-        raise StoreError(f"token store {out}: {info['shards'][old.index(None)]['file']} is damaged or has no index")
+        raise StoreError(f"token store {out}: {info.shards[old.index(None)].file} is damaged or has no index")
     known = pa.chunked_array([chunk for shard in whole for chunk in shard.paper_ids.chunks], pa.string())
     memo = _check_on_corpus(encoder, corpus_dir / parts[0].file)
     jobs: list[_Job] = []

@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pmc_llama.errors import RecipeError
 
@@ -11,9 +10,7 @@ Board = Callable[[dict[str, float], int], None]
 """Takes values by name, and their step."""
 
 
-def open_boards(
-    folder: Path, label: str, resumed_at: int, trackers: Sequence[str], config: dict[str, Any]
-) -> list[Board]:
+def open_boards(folder: Path, label: str, resumed_at: int, trackers: Sequence[str], config: object) -> list[Board]:
     """A board for TensorBoard, and one for each tracker. Raises RecipeError for a tracker that is not installed."""
     return [_tensorboard(folder / "tensorboard", resumed_at), *(_tracker(name, label, config) for name in trackers)]
 
@@ -31,7 +28,7 @@ def _tensorboard(folder: Path, resumed_at: int) -> Board:
     return write
 
 
-def _tracker(name: str, label: str, config: dict[str, Any]) -> Board:
+def _tracker(name: str, label: str, config: object) -> Board:
     """W&B and trackio share one interface; project and address come from their own environment variables."""
     try:
         service = importlib.import_module(name)

@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from pmc_llama.errors import CheckpointError
 from pmc_llama.files import read_json, sha256_file, write_json
+from pmc_llama.train.identity import Identity
 from pmc_llama.train.world import World
 
 MARKER = "COMPLETE"
@@ -33,7 +34,7 @@ class Checkpoints:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         extra: dict[str, Tensor],
-        identity: dict[str, Any],
+        identity: Identity,
         *,
         keep_last: int,
         keep_every: int | None = None,
@@ -179,7 +180,7 @@ def newest(root: Path) -> str | None:
     return next((f"{path.name} {sha256_file(path / MARKER)}" for path in whole_checkpoints(root)[-1:]), None)
 
 
-def _refuse_other_run(path: Path, identity: dict[str, Any]) -> None:
+def _refuse_other_run(path: Path, identity: Identity) -> None:
     theirs = read_json(path / MARKER)
     differing = sorted(key for key in theirs.keys() | identity.keys() if theirs.get(key) != identity.get(key))
     if differing:

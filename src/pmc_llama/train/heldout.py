@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from pmc_llama.model.parallel import reshard
+from pmc_llama.records.training import Measured
 from pmc_llama.train.batches import BatchSource
 from pmc_llama.train.metrics import perplexity
 from pmc_llama.train.microbatch import empty_micro_batch, micro_batches
@@ -13,10 +14,8 @@ from pmc_llama.train.world import World
 
 
 @torch.no_grad()
-def measure(
-    model: Any, sources: Mapping[str, BatchSource], micro_batch: int, world: World
-) -> dict[str, dict[str, float]]:
-    """{name: {loss, perplexity, tokens}} of each source, the same on every process; loss is the mean per token."""
+def measure(model: Any, sources: Mapping[str, BatchSource], micro_batch: int, world: World) -> dict[str, Measured]:
+    """Loss of each source by its name, the same on every process; the mean per token."""
     model.eval()
     results = {}
     for name, source in sources.items():
@@ -29,7 +28,7 @@ def measure(
                 sums[1] += len(batch.targets)
         total, tokens = world.sum(sums).tolist()
         if tokens:
-            results[name] = {"loss": total / tokens, "perplexity": perplexity(total / tokens), "tokens": int(tokens)}
+            results[name] = Measured(total / tokens, perplexity(total / tokens), int(tokens))
     reshard(model)
     model.train()
     return results

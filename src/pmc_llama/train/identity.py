@@ -6,13 +6,17 @@ from typing import Any
 
 import torch
 
-from pmc_llama.files import read_json, sha256_bytes, sha256_json
+from pmc_llama.files import sha256_bytes, sha256_json
 from pmc_llama.model.load import ModelOrigin, local_folder
 from pmc_llama.recipe.training import LoraSection, TrainSection
+from pmc_llama.records.training import TrainSummary, read_finished
+from pmc_llama.run_dir import TrainingDir
 
 COUNT_AS_RESOLVED = {"precision", "epochs", "max_steps"}
 """Settings that count by what follows from them, the numbers' type and the steps."""
 TAIL_BYTES = 2**20
+Identity = dict[str, Any]
+"""JSON values by name; a checkpoint with others is of another run."""
 
 
 def identity_of(
@@ -24,7 +28,7 @@ def identity_of(
     seed: int,
     steps: int,
     dtype: torch.dtype,
-) -> dict[str, Any]:
+) -> Identity:
     """JSON-able values; a checkpoint or summary with others is of another run."""
     known = TrainSection.model_fields.keys() - COUNT_AS_RESOLVED  # what a kind of section adds stands in `data`
     settings = {key: value for key, value in options.settings("tuning").items() if key in known}
@@ -39,13 +43,10 @@ def identity_of(
     }
 
 
-def finished_summary(out: Path, identity: dict[str, Any], export_to: Path) -> dict[str, Any] | None:
+def finished_summary(out: Path, identity: Identity, export_to: Path) -> TrainSummary | None:
     """The summary of this very run, if it has been finished and its export is there."""
-    path = out / "summary.json"
-    if not (path.exists() and export_to.is_dir()):
-        return None
-    found = read_json(path)
-    return found["summary"] if found["identity"] == identity else None
+    found = read_finished(TrainingDir(out).summary) if export_to.is_dir() else None
+    return found.summary if found is not None and found.identity == identity else None
 
 
 def _fingerprint(folder: Path) -> str:

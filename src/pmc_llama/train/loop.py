@@ -3,7 +3,7 @@
 import types
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.model.precision import training_dtype
 from pmc_llama.model.save import export_hf
 from pmc_llama.recipe.training import LoraSection, TrainSection
+from pmc_llama.records.training import FinishedTraining, TrainSummary
+from pmc_llama.run_dir import TrainingDir
 from pmc_llama.train.agreement import Totals, agree
 from pmc_llama.train.batches import BatchSource, Rows
 from pmc_llama.train.checkpoint import Checkpoints, newest
@@ -31,21 +33,6 @@ from pmc_llama.train.microbatch import MicroBatch, empty_micro_batch, micro_batc
 from pmc_llama.train.optim import Guard, build_optimizer, clip_gradients, guarded_update, learning_rate
 from pmc_llama.train.signals import StopFlag
 from pmc_llama.train.world import World, join_world
-
-
-@dataclass(frozen=True)
-class TrainSummary:
-    """What a finished run says of itself."""
-
-    steps: int
-    loss: float
-    """Of the last step, before its update."""
-    heldout: dict[str, dict[str, float]]
-    """The last measurement of each held-out source: loss, perplexity, tokens."""
-    tokens: int
-    """Positions processed by this call (less than the whole run's, if it was interrupted)."""
-    tokens_per_second: float
-    """Of this call's steps, held-out measurements not counted."""
 
 
 def train(
@@ -79,11 +66,11 @@ def train(
         finished = finished_summary(out, identity, export_to)
         world.barrier()  # nobody may finish before everybody has looked
         if finished is not None:
-            return TrainSummary(**finished)
+            return finished
         net = _build(model, options, lora, tokenizer, seed, dtype, world)
         optimizer, guard = build_optimizer(net, options), Guard(world.device, options.skip_spikes)
         checkpoints = Checkpoints(
-            out / "checkpoints",
+            TrainingDir(out).checkpoints,
             net,
             optimizer,
             {"losses": guard.losses},
@@ -106,7 +93,7 @@ def train(
         export_hf(net, tokenizer, export_to, is_first=world.is_first, base=str(model.path or ""))
         summary = TrainSummary(steps, metrics.loss, metrics.heldout, metrics.tokens, metrics.tokens_per_second)
         if world.is_first:
-            write_json(out / "summary.json", {"identity": identity, "summary": asdict(summary)})
+            write_json(TrainingDir(out).summary, FinishedTraining(identity, summary))
             if options.save_every is None:
                 checkpoints.delete_all()  # of interruptions; the export is the result
         world.barrier()

@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from pmc_llama.errors import TrainingError
 from pmc_llama.files import write_bytes
 from pmc_llama.progress import Progress
+from pmc_llama.records.training import Heldout, Measured, Step, line_of, read_metrics
+from pmc_llama.run_dir import TrainingDir
 from pmc_llama.train.agreement import Totals
 from pmc_llama.train.boards import open_boards
 from pmc_llama.train.memory import peak_memory
@@ -50,24 +52,29 @@ class Metrics:
         steps: int,
         speed: Speed,
         trackers: Sequence[str],
-        identity: dict[str, Any],
+        identity: object,
         *,
         writes: bool,
     ) -> None:
         """Continue what is in `folder`, without steps after `resumed_at`: they are going to be done again."""
         self.loss = math.nan
-        self.heldout: dict[str, dict[str, float]] = {}
+        self.heldout: dict[str, Measured] = {}
         self.tokens = 0
-        self._path = folder / "metrics.jsonl"
-        self._pending: list[dict[str, Any]] = []
+        self._path = TrainingDir(folder).metrics
+        self._pending: list[Step] = []
         self._values: list[Tensor] = []
         self._seconds = 0.0
         self._speed = speed
         self._boards: list[Callable[[dict[str, float], int], None]] = []
         self._progress: Progress | None = None
+        found = read_metrics(self._path)
+        kept: list[Step | Heldout] = []
+        if resumed_at:
+            kept += [line for line in found.steps if line.step <= resumed_at]
+            kept += [line for line in found.heldout if line.step <= resumed_at]
+        self._remember(kept)
         if writes:
-            kept = [line for line in read_metrics(self._path) if line["step"] <= resumed_at and resumed_at]
-            write_bytes(self._path, b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
+            write_bytes(self._path, b"".join(line_of(line) for line in sorted(kept, key=lambda line: line.step)))
             self._boards = open_boards(folder, label, resumed_at, trackers, identity)
             self._progress = Progress(label, steps, "steps", resumed_at)
         self._since_s = time.perf_counter()
@@ -92,10 +99,7 @@ class Metrics:
         values: Tensor,
     ) -> None:
         """Remember one step; `values` [3] on the device: loss, gradient norm, whether skipped."""
-        line: dict[str, Any] = {"step": step, "lr": lr, "tokens": totals.positions, "loss_tokens": totals.loss_tokens}
-        line |= {} if coverage is None else {"coverage": coverage}
-        line |= {f"coverage/{name}": share for name, share in coverage_by_source.items()}
-        self._pending.append(line)
+        self._pending.append(Step(step, lr, totals.positions, totals.loss_tokens, coverage, coverage_by_source))
         self._values.append(values)
         if self._progress is not None:
             self._progress.advance()
@@ -107,35 +111,30 @@ class Metrics:
         values = torch.stack(self._values).tolist()  # waits for the device
         now_s = time.perf_counter()
         seconds = now_s - self._since_s
-        tokens = sum(line["tokens"] for line in self._pending)
-        common = {
-            "seconds": seconds / len(values),
-            "tokens_per_second": tokens / seconds,
-            "memory_bytes": peak_memory(),
-        }
-        mfu = self._speed.mfu(tokens / seconds)
-        common |= {} if mfu is None else {"mfu": mfu}
-        lines = [
-            line | {"loss": loss, "grad_norm": norm} | common | ({"skipped": True} if bad else {})
-            for line, (loss, norm, bad) in zip(self._pending, values, strict=True)
-        ]
-        self.loss, self.tokens, self._seconds = lines[-1]["loss"], self.tokens + tokens, self._seconds + seconds
-        self._pending, self._values, self._since_s = [], [], now_s
+        tokens = sum(line.tokens for line in self._pending)
+        speed, memory_bytes = tokens / seconds, peak_memory()
+        for line, (loss, norm, bad) in zip(self._pending, values, strict=True):
+            line.loss, line.grad_norm, line.skipped = loss, norm, bool(bad)
+            line.seconds, line.tokens_per_second, line.memory_bytes = seconds / len(values), speed, memory_bytes
+            line.mfu = self._speed.mfu(speed)
+        lines, self._pending, self._values, self._since_s = self._pending, [], [], now_s
+        self._remember(lines)
+        self.tokens, self._seconds = self.tokens + tokens, self._seconds + seconds
         self._write(lines)
         self._show(lines[-1])
-        for line in lines:
-            if not math.isfinite(line["loss"] + line["grad_norm"]):
+        for line, (loss, norm, _) in zip(lines, values, strict=True):
+            if not math.isfinite(loss + norm):
                 raise TrainingError(
-                    f"step {line['step']}: loss {line['loss']}, gradient norm {line['grad_norm']}; the update was not "
+                    f"step {line.step}: loss {loss}, gradient norm {norm}; the update was not "
                     "applied. Usual causes: a learning rate that is too high, or broken weights or data"
                 )
 
-    def add_heldout(self, step: int, results: dict[str, dict[str, float]]) -> None:
+    def add_heldout(self, step: int, results: dict[str, Measured]) -> None:
         """Write held-out results measured after `step`; the time they took is no step's."""
         self.flush()
         if results:
             self.heldout = results
-            self._write([{"step": step, "heldout": results}])
+            self._write([Heldout(step, results)])
         self._since_s = time.perf_counter()
 
     def __exit__(
@@ -145,35 +144,35 @@ class Metrics:
             self._progress.__exit__(kind, error, trace)
         self._boards.clear()
 
-    def _write(self, lines: list[dict[str, Any]]) -> None:
+    def _remember(self, lines: Sequence[Step | Heldout]) -> None:
+        """What the summary says, also of steps that an earlier call did."""
+        for line in lines:
+            if isinstance(line, Heldout):
+                self.heldout = line.heldout
+            elif line.loss is not None:
+                self.loss = line.loss
+
+    def _write(self, lines: Sequence[Step | Heldout]) -> None:
         if self._progress is None:
             return
         with self._path.open("ab") as file:
-            file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+            file.write(b"".join(line_of(line) for line in lines))
         for line in lines:
             for board in self._boards:
-                board(dict(_scalars(line)), line["step"])
+                board(dict(_scalars(line)), line.step)
 
-    def _show(self, line: dict[str, Any]) -> None:
+    def _show(self, line: Step) -> None:
         if self._progress is None:
             return
-        parts = [f"loss {line['loss']:.4f}", f"lr {line['lr']:.2e}", f"norm {line['grad_norm']:.2f}"]
-        parts.append(f"{line['tokens_per_second']:,.0f} tokens/s")
-        parts.append(f"{line['memory_bytes'] / 2**30:.1f} GiB")
-        if "mfu" in line:
-            parts.append(f"MFU {line['mfu']:.1%}")
-        if "coverage" in line:
-            parts.append(f"coverage {line['coverage']:.1%}")
-        parts += [f"{key.removeprefix('coverage/')} {line[key]:.1%}" for key in line if key.startswith("coverage/")]
+        parts = [f"loss {line.loss:.4f}", f"lr {line.lr:.2e}", f"norm {line.grad_norm:.2f}"]
+        parts.append(f"{line.tokens_per_second:,.0f} tokens/s")
+        parts.append(f"{line.memory_bytes / 2**30:.1f} GiB")
+        if line.mfu is not None:
+            parts.append(f"MFU {line.mfu:.1%}")
+        if line.coverage is not None:
+            parts.append(f"coverage {line.coverage:.1%}")
+        parts += [f"{name} {share:.1%}" for name, share in line.coverage_by_source.items()]
         self._progress.detail = " · ".join(parts)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line cut off by a crash is left out."""
-    if not path.exists():
-        return []
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    return [msgspec.json.decode(line) for line in whole.split(b"\n") if line]
 
 
 def perplexity(loss: float) -> float:
@@ -181,11 +180,14 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def _scalars(line: dict[str, Any]) -> list[tuple[str, float]]:
-    if "heldout" in line:
-        return [
-            (f"heldout/{name}/{key}", value[key])
-            for name, value in line["heldout"].items()
-            for key in ("loss", "perplexity")
-        ]
-    return [(f"train/{key}", value) for key, value in line.items() if key != "step"]
+def _scalars(line: Step | Heldout) -> Iterator[tuple[str, float]]:
+    if isinstance(line, Heldout):
+        for name, measured in line.heldout.items():
+            yield f"heldout/{name}/loss", measured.loss
+            if measured.perplexity is not None:
+                yield f"heldout/{name}/perplexity", measured.perplexity
+        return
+    values = msgspec.structs.asdict(line) | {f"coverage/{name}": one for name, one in line.coverage_by_source.items()}
+    for key, value in values.items():
+        if key not in ("step", "coverage_by_source", "skipped") and value is not None:
+            yield f"train/{key}", float(value)

@@ -1,0 +1,16 @@
+"""What became of the instruction rows that a regime was tuned on."""
+
+import msgspec
+
+
+class InstructionRows(msgspec.Struct):
+    """The rows of some files: those that came in are those kept and those dropped."""
+
+    rows: int = 0
+    kept: int = 0
+    truncated: int = 0
+    """Of the kept ones, those whose prompt lost its beginning because the row is longer than `seq_len`."""
+    dropped: dict[str, int] = {}
+    """Rows that cannot be used, by reason."""
+    sources: dict[str, int] = {}
+    """Kept rows by what their `source` says."""
