@@ -43,7 +43,7 @@ from pmc_llama.recipe.training import TrainSection
 from pmc_llama.train.batches import IGNORE, Rows
 from pmc_llama.train.checkpoint import folder_of, step_of, whole_checkpoints
 from pmc_llama.train.loop import train
-from pmc_llama.train.metrics import read_metrics
+from pmc_llama.records.training import read_metrics
 
 ROOT = Path(__file__).parents[1]
 VOCABULARY, LENGTH, BATCH, ROWS = 96, 24, 8, 400
@@ -117,8 +117,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def curve(out: Path) -> list[tuple[int, float, float]]:
-    lines = read_metrics(out / "metrics.jsonl")
-    return [(line["step"], line["loss"], line["grad_norm"]) for line in lines if "loss" in line]
+    lines = read_metrics(out / "metrics.jsonl").steps
+    return [(line.step, line.loss, line.grad_norm) for line in lines]
 
 
 def state_of(out: Path, step: int) -> dict[str, Any]:

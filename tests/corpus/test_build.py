@@ -17,10 +17,10 @@ from tests.corpus.samples import jats, papers_row, s2orc_row, write_lines, write
 
 from pmc_llama.corpus.build import build_corpus
 from pmc_llama.errors import InputError
+from pmc_llama.pipeline.identity import tokenizer_inputs
 from pmc_llama.pipeline.run import run_recipe
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
-from pmc_llama.recipe.inputs import tokenizer_fingerprint
 
 FILE_LIST = "Article File,Article Citation,AccessionID,LastUpdated,PMID,License,Retracted\n"
 
@@ -179,7 +179,7 @@ def test_another_recipe_or_input_rebuilds(world: Path, tmp_path: Path) -> None:
     first = build_corpus(section(*BOTH), world, out, workers=1)
     assert build_corpus(section(*BOTH), world, out, workers=1) == first
     write_lines(world / "s2orc" / "b.jsonl", [s2orc_row(7, pmcid="107")])
-    assert build_corpus(section(*BOTH), world, out, workers=1)["in"] == first["in"] - 2
+    assert build_corpus(section(*BOTH), world, out, workers=1).documents_in == first.documents_in - 2
     build_corpus(section(BOTH[0], clean={"profile": "raw"}), world, out, workers=1)
     assert check_accounts(out)["in"] == 8
     assert "Title 7\n\nBody of paper 7, long enough to stay." in list(read_parts(out)["text"])
@@ -321,5 +321,5 @@ def test_a_tokenizer_file_that_is_missing_is_told_at_once_and_not_looked_for_on_
     recipe = Recipe.model_validate(
         small_recipe() | {"data": {"root": str(tmp_path)}, "tokenizer": {"path": "owner/tokenizer.model"}}
     )
-    with pytest.raises(InputError, match=r"no file matches 'owner/tokenizer.model'"):
-        tokenizer_fingerprint(recipe)
+    with pytest.raises(InputError, match=r"tokenizer.path: .*owner/tokenizer.model holds no tokenizer"):
+        tokenizer_inputs(recipe, template=False)

@@ -1,6 +1,5 @@
 """What only all papers together tell: duplicates exact and near, boilerplate lines, evaluation questions."""
 
-import json
 import random
 from pathlib import Path
 
@@ -148,24 +147,9 @@ def test_questions_are_found(text: str, pmid: int | None, kinds: dict[str, str])
     hits = index.hits("pmc:1", text, pmid)
     assert {hit.question_id: hit.kind for hit in hits} == kinds
     report = index.report(hits * 2)
-    assert report["b"]["questions"] == 3
-    assert report["b"]["untestable"] == 1
-    assert sum(task["questions_hit"] for task in report.values()) == len(kinds)
-
-
-def test_contaminated_papers_are_reported_and_dropped_on_request(tmp_path: Path) -> None:
-    texts = [f"An article on number {n} and its drugs." for n in range(8)] + [f"It asks: {LONG}", f"{SHORT} Yes."]
-    write_lines(tmp_path / "a.jsonl", [{"id": n, "text": text} for n, text in enumerate(texts)])
-    source = {"name": "x", "paths": ["a.jsonl"]}
-    probes = [Probe("a", "q1", LONG), Probe("b", "q2", SHORT), Probe("b", "q3", "An unasked question of six words")]
-    for drop in (False, True):
-        recipe = section(source, select={"pmcid": "any"}, decontaminate=drop)
-        build_corpus(recipe, tmp_path, tmp_path / f"out{drop}", workers=1, probes=probes)
-        summary = check_accounts(tmp_path / f"out{drop}")
-        assert summary["dropped"] == ({"contaminated": 2} if drop else {})
-        found = json.loads((tmp_path / f"out{drop}" / "contamination.json").read_text())
-        assert {task: entry["questions_hit"] for task, entry in found.items()} == {"a": 1, "b": 1}
-        assert found["a"]["examples"][0]["paper_id"] == "x:8"
+    assert report["b"].questions == 3
+    assert report["b"].untestable == 1
+    assert sum(task.questions_hit for task in report.values()) == len(kinds)
 
 
 def test_boilerplate_lines_are_found_by_counting() -> None:

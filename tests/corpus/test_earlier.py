@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,11 +13,8 @@ from hypothesis import strategies as st
 
 from corpus.samples import write_lines
 from pmc_llama.corpus.build import build_corpus
-from pmc_llama.corpus.contamination import Probe
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.corpus import CorpusSection, DedupSection, NearSection
-
-PROBES = [Probe("medqa", str(n), f"Which of these is said of the substance number {n} by nobody?") for n in range(3)]
 
 
 def document(number: int, **more: Any) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def build(root: Path, name: str, documents: list[dict[str, Any]], append_to: str
     value = {"sources": [{"name": name, "format": "jsonl", "paths": [f"{name}.jsonl"]}]}
     section = CorpusSection.model_validate(value | {"select": {"pmcid": "any"}, "clean": {"profile": "raw"}} | more)
     earlier = None if append_to is None else root / append_to
-    return build_corpus(section, root, root / name, workers=1, probes=PROBES, append_to=earlier)
+    return msgspec.to_builtins(build_corpus(section, root, root / name, workers=1, append_to=earlier))
 
 
 def papers(corpus: Path) -> pl.DataFrame:
@@ -93,16 +91,9 @@ def test_near_duplicates_of_earlier_papers_are_dropped(tmp_path: Path) -> None:
     assert papers(tmp_path / "second")["paper_id"].to_list() == ["pmc:1", "pmc:3"]
 
 
-def test_found_questions_are_counted_once_over_all_papers(tmp_path: Path) -> None:
-    build(tmp_path, "first", [document(1, text=PROBES[0].text), document(2, text=PROBES[1].text)])
-    again = [document(3, text=PROBES[1].text + " And more."), document(4)]
-    found = build(tmp_path, "second", again, append_to="first")["contamination"]["medqa"]
-    assert (found["questions_hit"], found["papers_hit"]) == (2, 3)
-    (tmp_path / "first/contamination_hits.json").unlink()
-    with pytest.raises(InputError, match="was not checked for these evaluation questions"):
-        build(tmp_path, "third", again, append_to="first")
-    with pytest.raises(InputError, match="is not a corpus"):
-        build(tmp_path, "third", again, append_to="nothing")
+def test_what_is_appended_to_must_be_a_corpus(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no finished corpus"):
+        build(tmp_path, "third", [document(4)], append_to="nothing")
 
 
 keys = st.lists(st.tuples(st.none() | st.integers(1, 5), st.none() | st.sampled_from("abc")), min_size=1, max_size=8)

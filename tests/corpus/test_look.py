@@ -15,7 +15,6 @@ from pmc_llama.corpus.build import build_corpus
 from pmc_llama.corpus.show import render_shown, show_paper
 from pmc_llama.corpus.stats import corpus_stats, render_stats
 from pmc_llama.errors import InputError
-from pmc_llama.files import write_json
 
 
 def printed(renderable: object) -> str:
@@ -45,17 +44,17 @@ SOURCES = (
 def test_statistics(root: Path) -> None:
     build_corpus(section(*SOURCES), root, root / "out", workers=1)
     stats = corpus_stats(root / "out")
-    assert stats["papers"] == 3
-    assert stats["sources"] == {"pmc": 2, "s2orc": 1}
-    assert stats["sections"] == {"methods": 2}
-    assert stats["dropped"] == {"no_pmcid": 1, "duplicate_pmcid": 1}
-    assert stats["chars_removed"]["back_matter"] == 2 * len("FundingMoney.")
-    assert stats["years"] == {"None": 1, "2011": 2}
+    assert stats.papers == 3
+    assert stats.sources == {"pmc": 2, "s2orc": 1}
+    assert stats.sections == {"methods": 2}
+    assert stats.dropped == {"no_pmcid": 1, "duplicate_pmcid": 1}
+    assert stats.chars_removed["back_matter"] == 2 * len("FundingMoney.")
+    assert stats.years == {"None": 1, "2011": 2}
     shown = printed(render_stats(stats))
     assert "3 papers" in shown
     assert "back_matter" in shown
     assert "tokens" not in shown
-    write_json(root / "tokens" / "out" / "store.json", {"tokens": 4321})
+    write_store_info(root / "tokens" / "out", 4321)
     assert "4,321 tokens" in printed(render_stats(corpus_stats(root / "out")))
     with pytest.raises(InputError, match="no finished corpus"):
         corpus_stats(root)

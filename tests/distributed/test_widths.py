@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from distributed import worker
-from pmc_llama.train.metrics import read_metrics
+from pmc_llama.records.training import read_metrics
 from train.tiny import Source, run
 
 TESTS = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
+    return [line.loss for line in read_metrics(folder / "metrics.jsonl").steps if line.loss is not None]
 
 
 def largest_difference(a: Path, b: Path) -> float:
@@ -83,8 +83,9 @@ def test_sharded_lora_is_unsharded_lora(out: Path) -> None:
 
 def test_processes_without_rows_take_part_all_the_same(out: Path) -> None:
     assert losses(out / "few-4") == pytest.approx(losses(out / "few-1"), rel=1e-6)
-    heldout = [read_metrics(out / f"few-{size}/metrics.jsonl")[-1]["heldout"]["x"] for size in (1, 4)]
-    assert heldout[0] == pytest.approx(heldout[1], rel=1e-6)
+    heldout = [read_metrics(out / f"few-{size}/metrics.jsonl").heldout[-1].heldout["x"] for size in (1, 4)]
+    assert heldout[0].tokens == heldout[1].tokens
+    assert heldout[0].loss == pytest.approx(heldout[1].loss, rel=1e-6)
 
 
 def test_torchrun_stopped_by_sigterm_leaves_a_checkpoint_that_one_process_goes_on_from(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_torchrun_stopped_by_sigterm_leaves_a_checkpoint_that_one_process_goes_o
     process = subprocess.Popen([*command, str(tmp_path), "long"], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     metrics = tmp_path / "long" / "metrics.jsonl"
     try:
-        while not (metrics.exists() and len(read_metrics(metrics)) > 2):
+        while not (metrics.exists() and len(read_metrics(metrics).steps) > 2):
             assert process.poll() is None, "the run ended by itself"
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)

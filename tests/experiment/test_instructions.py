@@ -8,8 +8,8 @@ import pytest
 
 from builders import small_recipe
 from pmc_llama.errors import InputError
+from pmc_llama.experiment.cells import Cell
 from pmc_llama.experiment.instructions import instruction_examples, read_instructions
-from pmc_llama.experiment.regimes import Cell
 from pmc_llama.experiment.tuning import TuningData, enough_epochs
 from pmc_llama.recipe import parse_recipe
 from pmc_llama.recipe.qa import RegimeSection

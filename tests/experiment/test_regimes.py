@@ -1,4 +1,4 @@
-"""The grid: which cells there are, what each depends on, and how shares of the training questions nest."""
+"""The grid: which cells there are, and how shares of the training questions nest."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from builders import small_recipe
 from pmc_llama.errors import RecipeError
-from pmc_llama.experiment.regimes import asked_as, cells, scoring_stamps, tuning_stamps
+from pmc_llama.experiment.cells import asked_as, cells
 from pmc_llama.experiment.tuning import take_fraction
 from pmc_llama.recipe import Recipe, parse_recipe
-from pmc_llama.stamps import Stamp
 
 
 def recipe_with(tmp_path: Path, **changes: Any) -> Recipe:
@@ -22,24 +21,6 @@ def recipe_with(tmp_path: Path, **changes: Any) -> Recipe:
     raw = small_recipe() | {"run_dir": str(tmp_path / "run"), "data": {"root": str(tmp_path)}, "seeds": [0, 1]}
     raw["regimes"] = {"zero_shot": {"kind": "zero_shot"}, "full": {"kind": "full", "tasks": ["medqa"]}}
     return parse_recipe(raw | changes)
-
-
-def upstream(recipe: Recipe) -> dict[str, Stamp]:
-    stamps = {name: Stamp(recipe.run_path / f"{name}.json", name, [], []) for name in ("base", "pretrain")}
-    for stamp in stamps.values():
-        if stamp.token is None:
-            stamp.begin()
-            stamp.finish(0.0)
-    return stamps
-
-
-def finish(stamps: dict[Any, Stamp]) -> None:
-    for stamp in stamps.values():
-        stamp.begin()
-        for output in stamp.outputs:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.touch()
-        stamp.finish(0.0)
 
 
 def test_every_regime_meets_both_models_and_only_tuned_ones_every_seed(tmp_path: Path) -> None:
@@ -61,17 +42,6 @@ def test_shots_are_those_of_the_regime_that_asks(tmp_path: Path) -> None:
     recipe = recipe_with(tmp_path, tasks={"medqa": task}, regimes=regimes)
     assert {name: asked_as(recipe, name, "medqa").shots for name in regimes} == {"zero": 0, "few": 3, "full": 2}
     assert [cell.seed for cell in cells(recipe) if cell.regime == "few"] == [0, 0]
-
-
-def test_changed_shots_make_only_their_scores_stale(tmp_path: Path) -> None:
-    regimes = {"few": {"kind": "few_shot", "shots": 3}, "full": {"kind": "full", "tasks": ["medqa"]}}
-    recipe = recipe_with(tmp_path, regimes=regimes)
-    stamps = upstream(recipe)
-    finish(tuning_stamps(recipe, stamps))
-    finish(scoring_stamps(recipe, stamps))
-    changed = recipe_with(tmp_path, regimes=regimes | {"few": {"kind": "few_shot", "shots": 4}})
-    assert {cell.regime for cell, stamp in scoring_stamps(changed, stamps).items() if stamp.why_stale()} == {"few"}
-    assert not any(stamp.why_stale() for stamp in tuning_stamps(changed, stamps).values())
 
 
 def test_a_learning_curve_is_one_regime_a_share(tmp_path: Path) -> None:
@@ -101,36 +71,6 @@ def test_a_learning_curve_is_one_regime_a_share(tmp_path: Path) -> None:
 def test_regimes_that_contradict_themselves_are_refused(regimes: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe_with(tmp_path, regimes=regimes)
-
-
-def test_new_pretraining_makes_only_the_adapted_cells_stale(tmp_path: Path) -> None:
-    recipe = recipe_with(tmp_path)
-    stamps = upstream(recipe)
-    finish(tuning_stamps(recipe, stamps))
-    finish(scoring_stamps(recipe, stamps))
-    stamps["pretrain"].discard()
-    stamps = upstream(recipe)
-    for found in (tuning_stamps(recipe, stamps), scoring_stamps(recipe, stamps)):
-        assert {cell.model for cell, stamp in found.items() if stamp.why_stale()} <= {"adapted"}
-    assert any(stamp.why_stale() for stamp in tuning_stamps(recipe, stamps).values())
-
-
-def test_changed_regime_makes_only_its_own_cells_stale(tmp_path: Path) -> None:
-    recipe = recipe_with(tmp_path)
-    stamps = upstream(recipe)
-    finish(tuning_stamps(recipe, stamps))
-    regimes = {"full": {"kind": "full", "tasks": ["medqa"]}, "other": {"kind": "full", "tasks": ["medqa"], "lr": 1e-4}}
-    more = recipe_with(tmp_path, regimes=regimes)
-    stale = {cell.regime for cell, stamp in tuning_stamps(more, stamps).items() if stamp.why_stale()}
-    assert stale == {"other"}
-
-
-def test_changed_training_file_makes_the_cells_stale(tmp_path: Path) -> None:
-    recipe = recipe_with(tmp_path)
-    stamps = upstream(recipe)
-    finish(tuning_stamps(recipe, stamps))
-    (tmp_path / "train.jsonl").write_text("new")
-    assert all(stamp.why_stale() == "settings changed" for stamp in tuning_stamps(recipe, stamps).values())
 
 
 @given(st.integers(1, 300), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 5))

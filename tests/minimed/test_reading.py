@@ -54,9 +54,9 @@ def test_readers_sort_the_papers_and_account_for_each(recipe: Recipe, tmp_path: 
     corpus = build_corpus(recipe.corpus, recipe.data_root, tmp_path / "corpus", workers=1)
     general = build_corpus(recipe.general, recipe.data_root, tmp_path / "general", workers=1)
     for built in (corpus, general):
-        assert built["in"] == written["records"] == built["kept"] + sum(built["dropped"].values())
-    assert corpus["kept"] + general["kept"] == written["records"] - written["duplicates"] - written["null_texts"]
-    assert corpus["kept"] + corpus["dropped"].get("no_text", 0) == written["pmc_papers"]
+        assert built.documents_in == written["records"] == built.kept + sum(built.dropped.values())
+    assert corpus.kept + general.kept == written["records"] - written["duplicates"] - written["null_texts"]
+    assert corpus.kept + corpus.dropped.get("no_text", 0) == written["pmc_papers"]
 
 
 def test_facts_survive_cleaning(recipe: Recipe, tmp_path: Path) -> None:

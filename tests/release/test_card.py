@@ -4,7 +4,9 @@ import polars as pl
 import pytest
 from huggingface_hub import ModelCard
 
+from builders import write_store_info
 from pmc_llama.files import write_json
+from pmc_llama.records.results import read_results
 from pmc_llama.release.card import write_model_card
 from pmc_llama.release.trained import find_model
 from release.tiny import write_run
@@ -14,25 +16,32 @@ from release.tiny import write_run
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("card"))
     write_corpus(run / "corpus")
-    write_json(run / "tokens" / "corpus" / "store.json", {"tokens": 12345})
+    write_store_info(run / "tokens" / "corpus", 12345)
     (run / "train/pretrain").mkdir(parents=True)
     (run / "train/pretrain/metrics.jsonl").write_text(
-        '{"step":0,"heldout":{"general":{"perplexity":20.0}}}\n{"step":9,"heldout":{"general":{"perplexity":22.5}}}\n'
+        '{"step":0,"heldout":{"general":{"loss":3.0,"perplexity":20.0,"tokens":9}}}\n'
+        '{"step":9,"heldout":{"general":{"loss":3.1,"perplexity":22.5,"tokens":9}}}\n'
     )
     return run
 
 
+def _card(run: Path, which: str, out: Path, **more: str) -> Path:
+    return write_model_card(find_model(run, which), read_results(run / "results.json"), out, **more)
+
+
 def write_corpus(folder: Path) -> None:
-    found = {"medqa": {"questions": 200, "questions_hit": 3}}
+    found = {"questions": 200, "questions_hit": 3, "documents_hit": 3, "untestable": 0, "kinds": {"ngram": 3}}
+    text = {"kind": "corpus", "documents": 3, "tasks": {"medqa": found | {"question_ids": list("abc"), "examples": []}}}
+    write_json(folder.parent / "contamination/contamination.json", {"texts": {"corpus": text}})
     totals = {"in": 5, "kept": 3, "dropped": {"no_pmcid": 2}}
-    write_json(folder / "corpus.json", {**totals, "sources": {"s2orc": totals}, "parts": [], "contamination": found})
+    write_json(folder / "corpus.json", {**totals, "sources": {"s2orc": totals}, "parts": []})
     (folder / "parts").mkdir(exist_ok=True)
     frame = pl.DataFrame({"paper_id": ["a", "b", "c"], "license": ["CC BY", None, "CC BY"], "text": ["x"] * 3})
     frame.write_parquet(folder / "parts" / "part-00000.parquet")
 
 
 def test_model_card_says_what_was_measured(run: Path, tmp_path: Path) -> None:
-    card = ModelCard.load(write_model_card(find_model(run, "adapted"), tmp_path))
+    card = ModelCard.load(_card(run, "adapted", tmp_path))
     assert card.data.license == "llama2"
     assert card.data.model_name == "tiny-adapted"
     (result,) = card.data.eval_results
@@ -47,7 +56,7 @@ def test_model_card_says_what_was_measured(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_tuned_model_claims_its_own_results_only(run: Path, tmp_path: Path) -> None:
-    card = ModelCard.load(write_model_card(find_model(run, "full/adapted/seed-0"), tmp_path, license="apache-2.0"))
+    card = ModelCard.load(_card(run, "full/adapted/seed-0", tmp_path, license="apache-2.0"))
     assert card.data.license == "apache-2.0"
     assert len(card.data.eval_results) == 1
 
@@ -56,7 +65,7 @@ def test_nothing_measured_nothing_claimed(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     (run / "results.json").unlink()
     (tmp_path / "base" / "README.md").unlink()
-    card = ModelCard.load(write_model_card(find_model(run, "adapted"), tmp_path))
+    card = ModelCard.load(_card(run, "adapted", tmp_path))
     assert card.data.eval_results is None and card.data.license == "other"
     for said in ("nothing is claimed", "was not measured in this run", "find out and name it before you publish"):
         assert said in " ".join(card.text.split())

@@ -3,14 +3,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 import yaml
 
+from adopt import adopt
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
 from pmc_llama.pipeline.run import run_recipe
 from pmc_llama.recipe import load_recipe
+from pmc_llama.records.results import Results, read_results
 from pmc_llama.release.card import write_model_card
 from pmc_llama.release.export import export_model
 from pmc_llama.release.trained import find_model
@@ -51,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "first.yaml").write_text(yaml.safe_dump(recipe))
     run_recipe(root / "first.yaml", until="corpus")
     save_model(model, tokenizer, root / "first/models/adapted")
-    return root / "first"
+    return adopt(root / "first")
 
 
 @pytest.fixture
@@ -75,6 +78,7 @@ class Pipeline:
             pair |= {"regime": "full", "delta": self.delta, "mcnemar_p": self.p, "holm_p": self.p}
             rows = [result_row(model, "full", 100) for model in ("base", "adapted")]
             write_json(run_dir / "results.json", {"rows": rows, "comparisons": [pair], "summary": [], "baselines": []})
+            adopt(run_dir)
 
 
 def test_only_new_papers_are_taken(first: Path, tmp_path: Path) -> None:
@@ -105,7 +109,8 @@ def test_nothing_new_is_said_and_a_third_revision_knows_the_second(first: Path, 
     done = update(tmp_path / "second", [more], tmp_path / "third", run=Pipeline(), replay=0.5)
     assert (done.new, done.known) == (1, 2)
     shutil.copytree(first / "models", tmp_path / "third/models")
-    write_model_card(find_model(tmp_path / "third", "adapted"), tmp_path / "third")
+    results = read_results(tmp_path / "third/results.json")
+    write_model_card(find_model(tmp_path / "third", "adapted"), results, tmp_path / "third")
     card = " ".join((tmp_path / "third/README.md").read_text().split())
     assert "Revision 3: trained further on 1 papers" in card and "50 % of the training rows were earlier" in card
     assert "license: llama2" in card, "of the base that all revisions started from"
@@ -125,6 +130,7 @@ def test_a_worse_revision_is_not_exported_unless_told(first: Path, tmp_path: Pat
     done = update(first, [shards], tmp_path / "second", run=Pipeline(delta=-0.1))
     assert done.worse == ("full/medqa/seed-0",) and "not to be published" in str(done)
     shutil.copytree(first / "models", tmp_path / "second/models")
+    adopt(tmp_path / "second")
     with pytest.raises(InputError, match=r"significantly worse than .*first in full/medqa/seed-0"):
         export_model(tmp_path / "second", tmp_path / "out")
     export_model(tmp_path / "second", tmp_path / "out", allow_worse=True)
@@ -139,6 +145,7 @@ def test_a_mixture_keeps_its_general_corpus(first: Path, tmp_path: Path) -> None
     recipe["general"] = recipe["corpus"]
     recipe["pretrain"]["mixture"] = {"ratios": {"corpus": 9, "general": 1}, "epochs_of": "corpus"}
     (first / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    adopt(first)
     shards = write_documents(tmp_path / "new.jsonl", [document(30)])
     update(first, [shards], tmp_path / "second", run=Pipeline())
     assert pl.read_parquet(tmp_path / "second/general/parts/*.parquet").height == 20
@@ -147,10 +154,11 @@ def test_a_mixture_keeps_its_general_corpus(first: Path, tmp_path: Path) -> None
 
 def test_judge_needs_significance_and_a_direction() -> None:
     def pair(delta: float, p: float, task: str) -> dict[str, Any]:
-        return {"regime": "full", "task": task, "seed": 0, "delta": delta, "holm_p": p}
+        counts = {"n": 9, "b": 1, "c": 2, "ci95": (0, 0), "mcnemar_p": p}
+        return {"regime": "full", "task": task, "seed": 0, "delta": delta, "holm_p": p} | counts
 
     pairs = [pair(0.1, 0.01, "up"), pair(-0.1, 0.01, "down"), pair(-0.3, 0.06, "unsure"), pair(0.0, 1.0, "same")]
-    assert judge({"comparisons": pairs}) == (["full/up/seed-0"], ["full/down/seed-0"])
+    assert judge(msgspec.convert({"comparisons": pairs}, Results)) == (["full/up/seed-0"], ["full/down/seed-0"])
 
 
 def test_refusals(first: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 import yaml
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from adopt import adopt
 from pmc_llama.files import write_json
 from pmc_llama.minimed.tokenizer import train_tokenizer
 from pmc_llama.tokens.convert import hf_tokenizer
@@ -116,4 +117,4 @@ def write_run(root: Path, **recipe: Any) -> Path:
     tokenizer.save_pretrained(folder)
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe_of(root, **recipe)))
     write_results(run)
-    return run
+    return adopt(run)

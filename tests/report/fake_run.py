@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 import yaml
 
+from builders import write_store_info
+
 FORMATS = {"pubmedqa": ("yes", "no", "maybe"), "medmcqa": ("A", "B", "C", "D"), "medqa": ("A", "B", "C", "D")}
 TASKS = {"pubmed": "pubmedqa", "mcqa": "medmcqa", "usmle": "medqa"}
 TUNED = ["pubmed", "mcqa"]
@@ -41,7 +43,12 @@ def write_run(
     (run_dir / "recipe.yaml").write_text(yaml.safe_dump(recipe(run_dir, regimes, seeds, minimed), sort_keys=False))
     write_json(
         run_dir / "environment.json",
-        {"python": "3.11.2", "packages": {"torch": "2.13.0"}, "git_commit": "0" * 40, "cpu_count": 2},
+        {
+            "python": "3.11.2",
+            "packages": {"torch": "2.13.0"},
+            "git": {"commit": "0" * 40, "dirty": False},
+            "hardware": {"cpu": "x86", "cores": 2, "memory_bytes": 2**34},
+        },
     )
     questions = write_questions(run_dir / "questions.parquet", n)
     write_predictions(run_dir / "predictions.parquet", questions, regimes, seeds, gain, rng)
@@ -49,23 +56,19 @@ def write_run(
         write_corpus(run_dir / "corpus", 1060, {"no_pmcid": 140, "duplicate_pmcid": 460}, rng)
         write_corpus(run_dir / "general", 600, {}, rng)
         for name, tokens in (("corpus", 3_548_000), ("general", 1_200_000)):
-            write_json(
-                run_dir / "tokens" / name / "store.json",
-                {
-                    "dtype": "uint16",
-                    "documents": 460,
-                    "tokens": tokens,
-                    "train_documents": 450,
-                    "heldout_documents": 10,
-                },
-            )
-        hit = {"task": "usmle", "question_id": "usmle-0001", "paper_id": "pmc:7", "kind": "words"}
-        facts = {"questions": n, "questions_hit": 1, "papers_hit": 1, "untestable": 2, "kinds": {"words": 1}}
-        facts["question_ids"] = ["usmle-0001"]
+            write_store_info(run_dir / "tokens" / name, tokens, documents=460)
+        hit = {"question_id": "usmle-0001", "document_id": "pmc:7", "kind": "ngram"}
+        facts = {"questions": n, "questions_hit": 1, "documents_hit": 1, "untestable": 2, "kinds": {"ngram": 1}}
+        facts |= {"question_ids": ["usmle-0001"]}
         facts["examples"] = [
             hit | {"text": "the words <they> share, thirteen at least, which is why this line is long"}
         ]
-        write_json(run_dir / "corpus" / "contamination.json", {"usmle": facts})
+        nothing = facts | {"questions_hit": 0, "documents_hit": 0, "kinds": {}, "question_ids": [], "examples": []}
+        texts = {
+            "corpus": {"kind": "corpus", "documents": 460, "tasks": {"usmle": facts}},
+            "questions/mcqa": {"kind": "questions", "documents": 100, "tasks": {"usmle": nothing}},
+        }
+        write_json(run_dir / "contamination" / "contamination.json", {"texts": texts})
     if training:
         write_training(run_dir, regimes, seeds, rng)
     return run_dir
@@ -194,7 +197,7 @@ def write_corpus(folder: Path, kept: int, dropped: dict[str, int], rng: np.rando
             "chars": kept * 38_000,
             "bytes_in": kept * 60_000,
             "sources": {"s2orc": totals},
-            "parts": [{"file": "part-00000.parquet", "rows": kept, "sha256": "cd" * 32}],
+            "parts": [{"file": "parts/part-00000.parquet", "rows": kept, "sha256": "cd" * 32}],
         },
     )
     (folder / "parts").mkdir(parents=True, exist_ok=True)

@@ -72,9 +72,12 @@ def recomputed(run_dir: Path, page: Any) -> Truth:
 
 
 def _contaminated(run_dir: Path) -> dict[str, set[str]]:
-    file = run_dir / "corpus" / "contamination.json"
-    found = json.loads(file.read_text()) if file.is_file() else {}
-    return {task: set(one["question_ids"]) for task, one in found.items() if one["question_ids"]}
+    file = run_dir / "contamination" / "contamination.json"
+    found: dict[str, set[str]] = {}
+    for text in json.loads(file.read_text())["texts"].values() if file.is_file() else ():
+        for task, one in text["tasks"].items():
+            found.setdefault(task, set()).update(one["question_ids"])
+    return {task: ids for task, ids in found.items() if ids}
 
 
 def _texts(rows: dict[tuple[Any, ...], Any]) -> dict[tuple[str, ...], Any]:

@@ -100,11 +100,13 @@ def _numbers_of_sections(run_dir: Path, truth: dict[str, Any]) -> dict[str, set[
             years = [key[0] for key in truth["tables"][f"years-{name}"][1]]
             corpus |= {tables.whole(totals["kept"]), tables.whole(totals["in"]), *years}
             corpus |= {_short(totals["chars"]), _short(tokens)}
-    hit = sum(one["questions_hit"] for one in truth["tables"].get("contamination", ((), {}))[1].values())
+    found: dict[str, int] = {}
+    for (text, _), one in truth["tables"].get("contamination", ((), {}))[1].items():
+        found[text] = found.get(text, 0) + one["questions_hit"]
     asked = pq.read_table(run_dir / "questions.parquet").num_rows if (run_dir / "questions.parquet").is_file() else 0
     return {
         "corpus": corpus,
-        "contamination": {tables.whole(hit)},
+        "contamination": {tables.whole(hit) for hit in found.values()},
         "training": recompute_run.forgetting(run_dir),
         "questions": {tables.whole(asked)},
     }

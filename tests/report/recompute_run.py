@@ -24,9 +24,9 @@ def tables(run_dir: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:
     for folder in (run_dir / "corpus", run_dir / "general", *(run_dir / "extra").glob("*")):
         if (folder / "corpus.json").is_file():
             found |= _of_corpus(folder)
-    if (run_dir / "corpus" / "contamination.json").is_file():
-        found["contamination"] = (("task",), _contamination(run_dir))
-        found["contamination-examples"] = (("task",), {})
+    if (run_dir / "contamination" / "contamination.json").is_file():
+        found["contamination"] = (("text", "task"), _contamination(run_dir))
+        found["contamination-examples"] = (("text", "task"), {})
     found["instructions"] = (("regime", "outcome"), _instructions(run_dir))
     return found | {name: (CURVE, rows) for name, rows in _curves(run_dir).items()}
 
@@ -66,10 +66,12 @@ def _shares(counts: dict[str, int], total: int) -> Rows:
 
 
 def _contamination(run_dir: Path) -> Rows:
-    names = ("questions", "questions_hit", "papers_hit", "untestable")
+    names = ("questions", "questions_hit", "documents_hit", "untestable")
+    texts = json.loads((run_dir / "contamination" / "contamination.json").read_text())["texts"]
     return {
-        (task,): {name: one[name] for name in names} | {"share": one["questions_hit"] / one["questions"]}
-        for task, one in json.loads((run_dir / "corpus" / "contamination.json").read_text()).items()
+        (name, task): {key: one[key] for key in names} | {"share": one["questions_hit"] / one["questions"]}
+        for name, text in texts.items()
+        for task, one in text["tasks"].items()
     }
 
 

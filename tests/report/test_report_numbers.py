@@ -94,10 +94,8 @@ def test_unparsed_answers_are_wrong_and_lower_the_parse_rate(tmp_path: Path) -> 
     frame = pl.read_parquet(run / "predictions.parquet")
     silent = frame.with_columns(chosen=pl.when(pl.col("model") == "base").then(-1).otherwise("chosen").cast(pl.Int32))
     silent.write_parquet(run / "predictions.parquet")
-    rows = compute_results(run / "predictions.parquet", run / "results.json")["rows"]
-    assert {(row["correct"], row["parse_rate"], row["ece"]) for row in rows if row["model"] == "base"} == {
-        (0, 0.0, None)
-    }
+    rows = compute_results(run / "predictions.parquet", run / "results.json").rows
+    assert {(row.correct, row.parse_rate, row.ece) for row in rows if row.model == "base"} == {(0, 0.0, None)}
     build_report(run)
     assert mismatches(run) == []
 

@@ -8,6 +8,7 @@ import pytest
 from lxml import html
 
 from pmc_llama.errors import InputError
+from pmc_llama.records.results import Results
 from pmc_llama.report.page import build_report
 from pmc_llama.report.tables import compute_results
 from report.fake_run import HOSTILE, write_run
@@ -74,7 +75,7 @@ def test_no_questions_at_all(tmp_path: Path) -> None:
     empty = pl.read_parquet(run / "predictions.parquet")[:0]
     empty.write_parquet(run / "predictions.parquet")
     results = compute_results(run / "predictions.parquet", run / "results.json")
-    assert results == {"rows": [], "comparisons": [], "summary": [], "uncontaminated": [], "baselines": []}
+    assert results == Results()
     text = page_text(build_report(run))
     assert "Not tested" in text
     assert "No questions were scored in this run" in text

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json
+from pmc_llama.records.results import Results
+from pmc_llama.records.training import read_metrics
 from pmc_llama.report import curves
 from pmc_llama.report.browser import browser
 from pmc_llama.report.compare import compare
 from pmc_llama.report.page import build_report
 from pmc_llama.report.published import PAIRS, SIZES, published_table, real_formats, unpaired_p
-from pmc_llama.report.run import Run, read_metrics
+from pmc_llama.report.run import Run
 from pmc_llama.report.tables import compute_results
 from pmc_llama.report.verdict import Verdict, judge
 from report.fake_run import REGIMES, write_run
@@ -22,7 +25,7 @@ FULL = {"full": REGIMES["full"]}
 
 def verdict_of(folder: Path, **options: Any) -> Verdict:
     run = write_run(folder, training=False, corpora=False, **{"regimes": FULL} | options)
-    return judge(compute_results(run / "predictions.parquet", run / "results.json"), Run(run).recipe)
+    return judge(compute_results(run / "predictions.parquet", run / "results.json"), Run(run).regimes)
 
 
 def test_a_gain_is_told_with_its_uncertainty(tmp_path: Path) -> None:
@@ -53,15 +56,18 @@ def test_one_seed_and_accuracies_of_a_constant_answer_are_caveats(tmp_path: Path
 
 def summary_row(**values: Any) -> dict[str, Any]:
     row = {"regime": "full", "task": "t", "seeds": 2, "n": 1000, "delta_mean": 0.01, "delta_min": 0.005, "holm_p": 0.01}
-    row |= {"delta_max": 0.015, "ci95": [0.002, 0.018], "adapted_ci95": [0.5, 0.6]}
+    row |= {"delta_max": 0.015, "ci95": [0.002, 0.018], "adapted_ci95": [0.5, 0.6], "protocol": "in_domain"}
+    row |= {"base_mean": 0.5, "base_ci95": [0.4, 0.6], "adapted_mean": 0.51, "delta_sd": 0.001, "p": 0.01}
     return row | values
 
 
 def judged(*rows: dict[str, Any]) -> Verdict:
-    baseline = {"task": "t", "majority": 0.3, "always_first": 0.25, "chance": 0.25}
-    pairs = [{"regime": "full", "task": row["task"], "n": row["n"], "b": 40, "c": 50} for row in rows]
+    baseline = {"task": "t", "n": 1000, "majority": 0.3, "majority_label": "A", "always_first": 0.25, "chance": 0.25}
+    about = {"regime": "full", "seed": 0, "b": 40, "c": 50, "delta": 0.01, "ci95": [0, 0.02], "mcnemar_p": 0.3}
+    pairs = [about | {"task": row["task"], "n": row["n"]} for row in rows]
     baselines = [baseline | {"task": row["task"]} for row in rows]
-    return judge({"summary": list(rows), "comparisons": pairs, "baselines": baselines}, {})
+    results = {"summary": list(rows), "comparisons": pairs, "baselines": baselines}
+    return judge(msgspec.convert(results, Results), {})
 
 
 def test_a_small_effect_is_called_small() -> None:
@@ -147,15 +153,16 @@ def test_questions_beyond_the_limit_are_left_out_and_counted(run_dir: Path) -> N
 def test_contamination_is_shown_with_examples(run_dir: Path) -> None:
     page = (run_dir / "report.html").read_text()
     assert "the words &lt;they&gt; share" in page
-    assert "1 test question found in papers that the adapted model was trained on." in page
+    assert "1 test question found in papers." in page
 
 
 def test_metrics_of_an_interrupted_and_resumed_run_are_read_once(tmp_path: Path) -> None:
-    lines = ['{"step": 1, "loss": 3.0}', '{"step": 2, "loss": 9.0}', '{"step": 2, "loss": 2.0}']
+    logged = [(1, 3.0), (2, 9.0), (2, 2.0)]
+    lines = [f'{{"step": {step}, "lr": 0.1, "tokens": 8, "loss": {loss}}}' for step, loss in logged]
     lines += ['{"step": 2, "heldout": {"corpus": {"loss": 800.0, "perplexity": null, "tokens": 5}}}', '{"step": 3, "lo']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     metrics = read_metrics(tmp_path / "metrics.jsonl")
-    assert [one["loss"] for one in metrics.steps] == [3.0, 2.0]
+    assert [one.loss for one in metrics.steps] == [3.0, 2.0]
     assert metrics.heldout_curve("corpus", "loss") == [(2.0, 800.0)]
     assert metrics.heldout_curve("corpus", "perplexity") == []
 

@@ -24,8 +24,8 @@ def test_documents_come_back_as_encoded(make_store: MakeStore, small_model: Path
     store, encoder = make_store(TEXTS), load_encoder(small_model)
     expected = {f"pmc:{i}": encoder.encode(text or "").tolist() for i, text in enumerate(TEXTS)}
     assert {paper: store[i].tolist() for i, paper in enumerate(store.paper_ids)} == expected
-    assert store.n_tokens == sum(map(len, expected.values())) == store.info["tokens"]
-    assert store.info["empty_documents"] == 2
+    assert store.n_tokens == sum(map(len, expected.values())) == store.info.tokens
+    assert store.info.empty_documents == 2
     assert store.dtype == np.dtype("<u2")
     assert not store[0].flags.owndata
     store.verify()
@@ -123,7 +123,7 @@ def test_damage_is_refused(make_store: MakeStore, damage: object, sentence: str)
 
 def test_a_foreign_tokenizer_or_corpus_is_refused(make_store: MakeStore) -> None:
     store = make_store(TEXTS)
-    TokenStore.open(store.path, store.info["tokenizer_sha256"], store.info["corpora"][0])
+    TokenStore.open(store.path, store.info.tokenizer_sha256, store.info.corpora[0])
     with pytest.raises(StoreError, match="made from another tokenizer"):
         TokenStore.open(store.path, "0" * 64)
     with pytest.raises(StoreError, match="made from another corpus"):
@@ -203,7 +203,7 @@ def test_appending_adds_new_papers_only_and_changes_nothing_else(
         assert store[number].tolist() == encoder.encode(TEXTS[int(paper[4:])] or "").tolist()
     assert append_corpus(section, later, small_model, folder, workers=1) == info == store.info
     whole = encode_corpus(section, later, small_model, tmp_path / "whole", workers=1)
-    assert info["heldout_documents"] == whole["heldout_documents"]
+    assert info.heldout_documents == whole.heldout_documents
     with pytest.raises(StoreError, match=r"holds out 0\.3 of its documents, not 0\.1"):
         append_corpus(TokensSection(heldout_fraction=0.1), later, small_model, folder, workers=1)
 

@@ -15,11 +15,12 @@ from pmc_llama.errors import RecipeError, Stopped, TrainingError
 from pmc_llama.model.hardware import GPUS, all_parameters, flops_per_token, gpu_by_cuda_name, lora_parameters
 from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.model.precision import training_dtype
+from pmc_llama.records.training import read_metrics
 from pmc_llama.train import optim
 from pmc_llama.train.batches import Rows
 from pmc_llama.train.loop import attach_loss
 from pmc_llama.train.memory import dry_run
-from pmc_llama.train.metrics import Speed, read_metrics
+from pmc_llama.train.metrics import Speed
 from pmc_llama.train.world import join_world
 from train.tiny import CONFIG, Source, options, run, tokenizer
 
@@ -35,7 +36,7 @@ class Spiky(Source):
 def test_a_spike_is_left_out_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optim, "SPIKE_WINDOW", 8)
     run(tmp_path, Spiky(steps=34, masked=0.0), skip_spikes=6.0, warmup=0)
-    skipped = [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl") if line.get("skipped")]
+    skipped = [line.step for line in read_metrics(tmp_path / "metrics.jsonl").steps if line.skipped]
     assert skipped == [31]
 
 

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 from pmc_llama.errors import CheckpointError, Stopped, TrainingError
 from pmc_llama.model.load import ModelOrigin
 from pmc_llama.recipe.training import LoraSection
+from pmc_llama.records.training import read_metrics
 from pmc_llama.train.batches import IGNORE, Rows
 from pmc_llama.train.checkpoint import whole_checkpoints
-from pmc_llama.train.metrics import read_metrics
 from train.tiny import CONFIG, Source, options, run, tokenizer
 
 
@@ -44,7 +44,7 @@ def failing(at: int, number: signal.Signals | None = None, **changes: int) -> Fa
 
 
 def steps_of(out: Path) -> list[dict]:
-    return [line for line in read_metrics(out / "metrics.jsonl") if "loss" in line]
+    return read_metrics(out / "metrics.jsonl").steps
 
 
 def weights(out: Path) -> bytes:
@@ -67,8 +67,7 @@ def test_a_run_that_broke_down_continues_to_the_bit_over_an_epoch_boundary(
     file = "model.safetensors" if lora is None else "adapter_model.safetensors"
     assert (tmp_path / "broken/model" / file).read_bytes() == (tmp_path / "whole/model" / file).read_bytes()
     curves = [
-        [(line["step"], line["loss"], line["grad_norm"]) for line in steps_of(tmp_path / name)]
-        for name in ("whole", "broken")
+        [(line.step, line.loss, line.grad_norm) for line in steps_of(tmp_path / name)] for name in ("whole", "broken")
     ]
     assert curves[0] == curves[1]
     assert [step for step, _, _ in curves[1]] == list(range(1, 13))
@@ -155,7 +154,7 @@ def test_a_batch_without_anything_to_learn_is_an_error(tmp_path: Path) -> None:
 def test_micro_batches_do_not_change_the_result(tmp_path: Path) -> None:
     for micro in (8, 3, 1):
         run(tmp_path / str(micro), Source(steps=6), micro_batch=micro)
-    curves = [[line["loss"] for line in steps_of(tmp_path / str(micro))] for micro in (8, 3, 1)]
+    curves = [[line.loss for line in steps_of(tmp_path / str(micro))] for micro in (8, 3, 1)]
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
     np.testing.assert_allclose(curves[2], curves[0], rtol=1e-5)
 
@@ -165,16 +164,16 @@ def test_micro_batches_do_not_change_the_result(tmp_path: Path) -> None:
 def test_a_compiled_run_has_the_same_losses(tmp_path: Path, recompute: str) -> None:
     for compiled in (False, True):
         run(tmp_path / str(compiled), Source(steps=6), compile=compiled, activation_checkpointing=recompute)
-    curves = [[line["loss"] for line in steps_of(tmp_path / str(compiled))] for compiled in (False, True)]
+    curves = [[line.loss for line in steps_of(tmp_path / str(compiled))] for compiled in (False, True)]
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
 
 
 def test_heldout_loss_is_what_plain_transformers_says_and_training_lowers_the_training_loss(tmp_path: Path) -> None:
     heldout = Source(steps=2, seed=9, masked=0.0)
     summary = run(tmp_path, Source(steps=40, masked=0.0), heldout={"other": heldout}, eval_every=20)
-    lines = [line for line in read_metrics(tmp_path / "metrics.jsonl") if "heldout" in line]
-    assert [line["step"] for line in lines] == [0, 20, 40]
-    curve = [line["loss"] for line in steps_of(tmp_path)]
+    lines = read_metrics(tmp_path / "metrics.jsonl").heldout
+    assert [line.step for line in lines] == [0, 20, 40]
+    curve = [line.loss for line in steps_of(tmp_path)]
     assert curve[0] == pytest.approx(math.log(96), abs=0.1) and curve[-1] < 0.7 * curve[0]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval().requires_grad_(False)
     total, count = 0.0, 0
@@ -187,15 +186,15 @@ def test_heldout_loss_is_what_plain_transformers_says_and_training_lowers_the_tr
                 wanted = torch.from_numpy(labels[part][1:])
                 total += float(torch.nn.functional.cross_entropy(logits, wanted, reduction="sum", ignore_index=IGNORE))
                 count += int((wanted != IGNORE).sum())
-    assert summary.heldout["other"]["tokens"] == count
-    assert summary.heldout["other"]["loss"] == pytest.approx(total / count, rel=1e-5)
-    assert summary.heldout["other"]["perplexity"] == pytest.approx(math.exp(total / count), rel=1e-4)
+    assert summary.heldout["other"].tokens == count
+    assert summary.heldout["other"].loss == pytest.approx(total / count, rel=1e-5)
+    assert summary.heldout["other"].perplexity == pytest.approx(math.exp(total / count), rel=1e-4)
 
 
 def test_the_loss_in_bf16_is_close_and_the_export_stays_fp32(tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
         run(tmp_path / precision, Source(steps=10), precision=precision)
-    curves = [[line["loss"] for line in steps_of(tmp_path / name)] for name in ("fp32", "bf16")]
+    curves = [[line.loss for line in steps_of(tmp_path / name)] for name in ("fp32", "bf16")]
     np.testing.assert_allclose(curves[1], curves[0], rtol=0.02)
     assert {value.dtype for value in load_file(tmp_path / "bf16/model/model.safetensors").values()} == {torch.float32}
 
@@ -203,9 +202,9 @@ def test_the_loss_in_bf16_is_close_and_the_export_stays_fp32(tmp_path: Path) -> 
 def test_every_step_is_recorded_with_its_learning_rate_and_coverage(tmp_path: Path) -> None:
     run(tmp_path, Source(steps=5), lr=1e-3, warmup=0.4, schedule="linear")
     lines = steps_of(tmp_path)
-    np.testing.assert_allclose([line["lr"] for line in lines], [5e-4, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
-    assert [line["coverage"] for line in lines] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert all(line["tokens"] == 192 and line["loss_tokens"] < 192 and line["tokens_per_second"] > 0 for line in lines)
+    np.testing.assert_allclose([line.lr for line in lines], [5e-4, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
+    assert [line.coverage for line in lines] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert all(line.tokens == 192 and line.loss_tokens < 192 and line.tokens_per_second > 0 for line in lines)
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
@@ -213,15 +212,15 @@ def test_each_source_of_a_mixture_has_its_coverage_recorded_and_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path, Source(steps=5, sources=("books", "papers")), log_every=5)
-    assert [line["coverage/books"] for line in steps_of(tmp_path)] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert steps_of(tmp_path)[-1]["coverage/papers"] == 0.5
+    assert [line.coverage_by_source["books"] for line in steps_of(tmp_path)] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert steps_of(tmp_path)[-1].coverage_by_source["papers"] == 0.5
     assert "coverage 100.0% · books 100.0% · papers 50.0%" in capsys.readouterr().err
 
 
 def test_a_line_cut_off_by_a_crash_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    file.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "lo')
-    assert read_metrics(file) == [{"step": 1}]
+    file.write_text('{"step": 1, "lr": 0.1, "tokens": 8, "loss_tokens": 7, "loss": 2.5}\n{"step": 2, "lo')
+    assert [(one.step, one.loss) for one in read_metrics(file).steps] == [(1, 2.5)]
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(tmp_path: Path) -> None:

@@ -74,9 +74,7 @@ class Append(Fresh):
     def made_from(self, work: str) -> dict[str, str]:
         """The same piece of work of the revision before, by the hash of what it made."""
         stamp = read_stamp(self.previous.stamp(work))
-        if stamp is None or stamp.token is None:
-            raise InputError(f"update.previous: {self.previous.root} has no finished {work}: run its recipe first")
-        return {f"previous {work}": stamp.token}
+        return {work: "not finished" if stamp is None or stamp.token is None else stamp.token}
 
     def builds(self, corpus: str) -> bool:
         """Only new papers are read; other corpora are the revision's before."""
@@ -84,10 +82,12 @@ class Append(Fresh):
 
     def build(self, corpus: str, out: RunDir, *, workers: int, probes: list[Probe]) -> CorpusSummary:
         """Append the new papers to the corpus; take over any other."""
-        before = self.previous.corpus(corpus).root
+        before = self.previous.corpus(corpus)
+        if not before.summary.is_file():
+            raise InputError(f"update.previous: {self.previous.root} has no corpus {corpus!r}: run its recipe first")
         if self.builds(corpus):
-            return self._build(corpus, out, workers, probes, before)
-        link_tree(before, out.corpus(corpus).root)
+            return self._build(corpus, out, workers, probes, before.root)
+        link_tree(before.root, out.corpus(corpus).root)
         return _summary(out, corpus)
 
     def start_store(self, corpus: str, out: RunDir) -> bool:

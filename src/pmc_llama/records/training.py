@@ -24,7 +24,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     lr: float
     tokens: int
     """Positions read, over all processes."""
-    loss_tokens: int
+    loss_tokens: int = 0
     """Positions that count for the loss."""
     coverage: float | None = None
     """Share of the distinct tokens seen at least once."""
