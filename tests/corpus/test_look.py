@@ -11,6 +11,7 @@ from rich.console import Console
 from tests.corpus.samples import jats, papers_row, s2orc_row, write_lines, write_tar
 from tests.corpus.test_build import section
 
+from builders import write_store_info
 from pmc_llama.corpus.build import build_corpus
 from pmc_llama.corpus.show import render_shown, show_paper
 from pmc_llama.corpus.stats import corpus_stats, render_stats

@@ -78,6 +78,7 @@ class Pipeline:
             pair |= {"regime": "full", "delta": self.delta, "mcnemar_p": self.p, "holm_p": self.p}
             rows = [result_row(model, "full", 100) for model in ("base", "adapted")]
             write_json(run_dir / "results.json", {"rows": rows, "comparisons": [pair], "summary": [], "baselines": []})
+            (run_dir / "report.html").write_text("")
             adopt(run_dir)
 
 

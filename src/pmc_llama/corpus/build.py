@@ -143,7 +143,7 @@ def _joined_files(section: CorpusSection, data_root: Path) -> list[Joined]:
 def _fingerprint(
     section: CorpusSection, files: list[str], probes: Sequence[Probe], earlier: EarlierCorpus | None
 ) -> str:
-    """A hash of all that the parts depend on: settings, the code that makes them, questions, inputs by size and time."""
+    """A hash of all that the parts depend on: settings, the code that makes them, questions, inputs by size, time."""
     inputs = [[path.encode(errors="surrogateescape").hex(), *stat(path)] for path in files]
     before = {} if earlier is None else {part.file: part.sha256 for part in earlier.summary.parts}
     settings = section.settings("corpus")

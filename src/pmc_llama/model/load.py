@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils import logging
 
 from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.files import read_json
 from pmc_llama.hub import MODEL_FILES, hub_folder, is_hub_id
 from pmc_llama.model import attention
 from pmc_llama.model.lora import add_adapters, causal_lm, fill, init_adapters
@@ -61,7 +62,7 @@ def build_model(
     The frozen base of a LoRA model is kept in `dtype`, or whole in 4 bits, everything that is trained in fp32.
     """
     folder = None if origin.path is None else local_folder(origin.path)
-    config = _new_config(origin.config or {}, tokenizer) if folder is None else _existing_config(folder, tokenizer)
+    config = configuration(origin, tokenizer)
     quantized = lora is not None and lora.quantize is not None
     if quantized and lora is not None:
         base = read_quantized(folder, config, dtype, device)
@@ -69,7 +70,7 @@ def build_model(
         model: nn.Module = add_adapters(base, lora)
         leave_out_quantization(model)
     else:
-        model = _on_meta(config, torch.float32 if lora is None else dtype, lora)
+        model = shape_on_meta(config, lora, torch.float32 if lora is None else dtype)
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     whole = frozen if quantized or mesh.size() == 1 else []  # on one process, a gathered copy would be a second base
     parallelize(model, mesh, dtype=dtype, recompute=recompute, compiled=compiled, whole=whole)
@@ -84,7 +85,15 @@ def build_model(
     return model.train()
 
 
-def _on_meta(config: PretrainedConfig, dtype: torch.dtype, lora: LoraSection | None) -> nn.Module:
+def configuration(origin: ModelOrigin, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The configuration that a model is built with. Raises InputError or RecipeError where it cannot be used."""
+    if origin.path is None:
+        return _new_config(origin.config or {}, tokenizer)
+    return _existing_config(local_folder(origin.path), tokenizer)
+
+
+def shape_on_meta(config: PretrainedConfig, lora: LoraSection | None, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The model without values, with adapters where asked for; raises RecipeError for one that cannot be trained."""
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
         config.architectures = [type(model).__name__]  # sharding changes the class's name
@@ -150,11 +159,23 @@ def _refuse_other_heads(model: PreTrainedModel) -> None:
         raise RecipeError(f"{type(model).__name__} changes its logits ({changed[0]}), which training does not know of")
 
 
-def _read_weights(model: nn.Module, folder: Path) -> None:
+def refuse_weights(folder: Path) -> None:
+    """Raise InputError for a folder without configuration, or whose safetensors files are not all there."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"model {folder} has no config.json")
     if not any(folder.glob("*.safetensors")):
         old = any(folder.glob("pytorch_model*.bin"))
         hint = ", only pytorch_model*.bin: convert it first (pmc-llama convert)" if old else ""
         raise InputError(f"model {folder} has no *.safetensors file{hint}")
+    index = folder / "model.safetensors.index.json"
+    named = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else []
+    missing = [name for name in named if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"model {folder} lacks {missing[0]}, which its index names")
+
+
+def _read_weights(model: nn.Module, folder: Path) -> None:
+    refuse_weights(folder)
     state = {_checkpoint_key(name): value for name, value in model.state_dict().items() if ".lora_" not in name}
     if causal_lm(model).config.tie_word_embeddings:
         state.pop("lm_head.weight")  # the embedding's storage; absent from the file

@@ -13,6 +13,9 @@ from pmc_llama.errors import RecipeError
 from pmc_llama.model.seeds import generator_for
 from pmc_llama.recipe.training import LoraSection
 
+FIXED = ("lm_head", "embed_tokens", "embed_out", "wte")
+"""The embedding and the output projection: often one matrix, and the loss multiplies by the projection itself."""
+
 
 def causal_lm(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside an optional PEFT wrapper."""
@@ -21,6 +24,9 @@ def causal_lm(model: nn.Module) -> PreTrainedModel:
 
 def add_adapters(model: PreTrainedModel, section: LoraSection) -> PeftModel:
     """Freeze `model` and add adapters to its target modules (fp32, whatever the base is kept in)."""
+    fixed = [target for target in section.targets if target.rpartition(".")[2] in FIXED]
+    if fixed:
+        raise RecipeError(f"lora.targets: {fixed[0]!r} cannot have an adapter here: choose layers inside the blocks")
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=section.r,

@@ -1,9 +1,9 @@
 """What all recipe sections share: typed, immutable, no unknown keys, and each field says what it affects."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from pmc_llama.recipe.effects import Artefact, Read, as_texts, effect_of
 
@@ -11,7 +11,18 @@ from pmc_llama.recipe.effects import Artefact, Read, as_texts, effect_of
 class Section(BaseModel):
     """A part of a recipe. Unknown keys are errors, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_not_a_number(cls, raw: Any) -> Any:
+        for name, value in raw.items() if isinstance(raw, dict) else ():
+            field = cls.model_fields.get(name)
+            if field is not None and _holds_bool(value) and _is_number(field.annotation):
+                raise ValueError(f"{name}: {value!r} is not a number")
+        return raw
 
     def settings(self, for_: Artefact) -> dict[str, Any]:
         """What of this section decides an artefact, as plain values; the only source for stamps and identities.
@@ -24,6 +35,16 @@ class Section(BaseModel):
     def reads(self, for_: Artefact, key: str = "") -> list[Read]:
         """The files, models, tokenizers and runs that this section names and that an artefact is made from."""
         return list(_reads(self, for_, key, here=True))
+
+
+def _holds_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list) and any(isinstance(one, bool) for one in value))
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a type takes numbers, or lists of them, and neither true nor false."""
+    kinds = {annotation, *get_args(annotation), *(inner for one in get_args(annotation) for inner in get_args(one))}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 def _settings(section: Section, artefact: Artefact, *, here: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pmc_llama.recipe.tokens import MixtureSection, OrderSection
 class OptimSection(Section):
     """AdamW and its schedule. The defaults are PMC-LLaMA's (lr 2e-5, no weight decay, cosine, 3 % warm-up)."""
 
-    lr: Annotated[float, affects(HERE)] = Field(default=2e-5, gt=0)
+    lr: Annotated[float, affects(HERE)] = Field(default=2e-5, gt=0, le=100)
     betas: Annotated[tuple[float, float], affects(HERE)] = (0.9, 0.999)
     eps: Annotated[float, affects(HERE)] = Field(default=1e-8, gt=0)
     weight_decay: Annotated[float, affects(HERE)] = Field(default=0.0, ge=0)
@@ -27,12 +27,12 @@ class OptimSection(Section):
 class TrainSection(OptimSection):
     """One training run, whatever it trains."""
 
-    seq_len: Annotated[int, affects(HERE)] = Field(default=2048, ge=8)
-    global_batch: Annotated[int, affects(HERE)] = Field(default=128, ge=1)
+    seq_len: Annotated[int, affects(HERE)] = Field(default=2048, ge=8, le=2**20)
+    global_batch: Annotated[int, affects(HERE)] = Field(default=128, ge=1, le=2**24)
     """Rows of `seq_len` tokens in one optimizer step, over all processes; in tuning: questions, packed into rows."""
-    micro_batch: Annotated[int, NOTHING] = Field(default=4, ge=1)
+    micro_batch: Annotated[int, NOTHING] = Field(default=4, ge=1, le=2**24)
     """Rows in one forward pass of one process."""
-    epochs: Annotated[float, affects(HERE)] = Field(default=1.0, gt=0)
+    epochs: Annotated[float, affects(HERE)] = Field(default=1.0, gt=0, le=1e6)
     max_steps: Annotated[int | None, affects(HERE)] = Field(default=None, ge=1)
     precision: Annotated[Literal["auto", "bf16", "fp32"], affects(HERE)] = "auto"
     """`auto`: bf16 where the hardware multiplies it fast, else fp32. Master weights and reductions are fp32 in both."""

@@ -41,8 +41,8 @@ def export_model(
     `merged=False` keeps an adapter apart from its base, which `base_repo` (`owner/name`) must name unless it came from
     the hub. `precision` is that of the weights. The folder holds all that llama.cpp's converter reads, also
     `tokenizer.model` where the tokenizer has one. It appears whole or not at all. Raises InputError for an `out` that
-    is in use, for a model that is not there, for a model or results that do not belong together, and for a revision that is
-    worse than the one before it unless `allow_worse`.
+    is in use, for a model that is not there, for a model and results that do not belong together, and for a revision
+    that is worse than the one before it unless `allow_worse`.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: give a folder that does not exist yet, or remove it first")

@@ -1,0 +1,143 @@
+"""The whole experiment as types: what a recipe holds, and what must fit together in it."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.recipe.effects import NOTHING, affects
+from pmc_llama.recipe.minimed import MiniMedSection
+from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
+from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
+from pmc_llama.recipe.training import BaseSection, PretrainSection
+from pmc_llama.recipe.update import UpdateSection
+
+RESERVED = ("corpus", "general", "earlier", "all")
+"""Names of texts that are not for further corpora; `earlier` and `all` are an update's and a mixture's own."""
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
+SEEDS = 2**32
+"""Seeds are below this, as numpy and torch take them."""
+
+
+class DataSection(Section):
+    """Where the input lies."""
+
+    root: Annotated[str | None, NOTHING] = None
+    """Folder that relative input paths start from (None: `data` in the run directory, where MiniMed writes)."""
+
+
+class Recipe(Section):
+    """The whole experiment. See `recipes/` for complete examples."""
+
+    name: Annotated[str, affects("report")]
+    """Names the experiment in the report and in model cards."""
+    run_dir: Annotated[str, NOTHING]
+    """Folder of everything that the recipe makes."""
+    seed: Annotated[int, affects("world", "base", "pretrain")] = Field(default=0, ge=0, lt=SEEDS)
+    """Of the synthetic world, the initial weights and the order of the training data."""
+    seeds: Annotated[list[int], affects("tuning", "score")] = Field(default=[0], min_length=1)
+    """Seeds of the tuning runs; each regime is run once a seed for both models."""
+    workers: Annotated[int | None, NOTHING] = Field(default=None, ge=1, le=4096)
+    """Processes for corpus and tokens (None: one a core)."""
+    data: Annotated[DataSection, NOTHING] = DataSection()
+    minimed: Annotated[MiniMedSection | None, affects("world")] = None
+    """Write a synthetic medical world first, and use it as input."""
+    corpus: Annotated[CorpusSection, affects("corpus")]
+    """The papers to adapt to."""
+    general: Annotated[CorpusSection | None, affects("corpus")] = None
+    """Text outside the domain: a base from scratch is trained on it, and its held-out part shows forgetting."""
+    extra: Annotated[dict[str, CorpusSection], affects("corpus")] = {}
+    """Further corpora by name, as `books`, for `pretrain.mixture` to mix in."""
+    tokenizer: Annotated[TokenizerSection, NOTHING]
+    tokens: Annotated[TokensSection, affects("tokens")] = TokensSection()
+    base: Annotated[BaseSection, NOTHING]
+    """The model before."""
+    pretrain: Annotated[PretrainSection, affects("pretrain")] = PretrainSection()
+    """Continued pre-training on the corpus: what makes the adapted model."""
+    tasks: Annotated[dict[str, TaskSection], NOTHING] = {}
+    """Question sets by name."""
+    regimes: Annotated[dict[str, RegimeSection], affects("tuning")] = {}
+    """Ways of tuning or asking, each applied to the base and to the adapted model."""
+    evaluate: Annotated[EvaluateSection, affects("score")] = EvaluateSection()
+    update: Annotated[UpdateSection | None, NOTHING] = None
+    """Make this run the next revision of another one; the corpus names the new papers only."""
+
+    @field_validator("regimes")
+    @classmethod
+    def _one_regime_a_share(cls, regimes: dict[str, RegimeSection]) -> dict[str, RegimeSection]:
+        return with_shares(regimes)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        for seed in seeds:
+            if not 0 <= seed < SEEDS:
+                raise ValueError(f"seed {seed} is not between 0 and {SEEDS - 1:,}")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"{seeds} names a seed twice: it would be the same model twice")
+        return seeds
+
+    @model_validator(mode="after")
+    def _names_are_folders(self) -> "Recipe":
+        for kind in (self.tasks, self.regimes, self.corpora):
+            lower: dict[str, str] = {}
+            for name in kind:
+                if lower.setdefault(name.lower(), name) != name:
+                    raise ValueError(
+                        f"{lower[name.lower()]!r} and {name!r} differ only in capitals, and become folders"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Recipe":
+        for name in [self.name, *self.tasks, *self.regimes, *self.extra]:
+            if not NAME.fullmatch(name):
+                raise ValueError(
+                    f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only, no dot at the end"
+                )
+        for regime, section in self.regimes.items():
+            for task in section.tasks:
+                if task not in self.tasks:
+                    raise ValueError(
+                        f"regimes.{regime}.tasks names {task!r}, which is not in tasks{_nearest(task, self.tasks)}"
+                    )
+                if self.tasks[task].train is None and section.kind != "instruct":
+                    raise ValueError(f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given")
+        if self.base.train is not None and self.general is None:
+            raise ValueError("base.train needs the `general` corpus to train on")
+        for name in self.extra:
+            if name in RESERVED:
+                raise ValueError(f"extra names {name!r}, which is another text's name: {', '.join(RESERVED)} are taken")
+        for source in self.pretrain.mixture.ratios if self.pretrain.mixture else ():
+            if source not in self.corpora:
+                known = ", ".join(self.corpora)
+                raise ValueError(f"pretrain.mixture names {source!r}; the corpora of this recipe: {known}")
+        if self.data.root is None and self.minimed is None:
+            raise ValueError("data.root is not given, and there is no `minimed` section that would write data")
+        return self
+
+    @property
+    def run_path(self) -> Path:
+        """The run directory."""
+        return Path(self.run_dir)
+
+    @property
+    def corpora(self) -> dict[str, CorpusSection]:
+        """All corpora, by the names that mixtures and token stores have."""
+        general = {} if self.general is None else {"general": self.general}
+        return {"corpus": self.corpus, **general, **self.extra}
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that relative input paths start from."""
+        return Path(self.data.root) if self.data.root is not None else self.run_path / "data"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
