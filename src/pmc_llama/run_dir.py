@@ -119,14 +119,19 @@ class RunDir:
         """The resolved recipe that something was made by, kept under its hash."""
         return self.stamps / "recipes" / f"{digest}.yaml"
 
+    @property
+    def making_root(self) -> Path:
+        """Folder of all work that is not finished."""
+        return self.root / "making"
+
     def making(self, work: str, key: str) -> "RunDir":
         """Where a piece of work is made before it is swapped in, per hash of what decides it."""
-        return RunDir(self.root / "making" / f"{work.replace('/', '~')}~{key}")
+        return RunDir(self.making_root / f"{work.replace('/', '~')}~{key}")
 
     def all_making(self, work: str) -> list["RunDir"]:
         """Where a piece of work is or was being made, with whatever settings."""
         prefix = f"{work.replace('/', '~')}~"
-        found = sorted((self.root / "making").glob("*"))
+        found = sorted(self.making_root.glob("*"))
         return [RunDir(path) for path in found if path.name.rpartition("~")[0] + "~" == prefix]
 
     @property

@@ -5,6 +5,7 @@ work that was left off with other settings waits beside it. What is deleted is w
 """
 
 import errno
+import os
 import shutil
 import time
 from collections.abc import Iterable
@@ -64,6 +65,8 @@ def begin(run: RunDir, work: "Work", recipe: Recipe, *, writes: bool) -> Started
         if not home.making_stamp.is_file():
             _take_back(run, work, stamp, home)
             write_json(home.making_stamp, stamp)
+        if work.trains:
+            _show(run, work, home)
     return Started(run if work.in_place else home, stamp, inputs, time.monotonic())
 
 
@@ -109,6 +112,8 @@ def swap_in(run: RunDir, home: RunDir) -> None:
     listed = {} if old is None else old.files
     for place in new.places:
         if (home.root / place).exists():
+            if is_link_to_making(run, run.root / place):
+                (run.root / place).unlink()
             refuse_foreign(run, [place], listed)
             _replace(home.root / place, run.root / place, home.replaced / place)
     for name in listed.keys() - new.files.keys():
@@ -119,7 +124,7 @@ def swap_in(run: RunDir, home: RunDir) -> None:
 
 def finish_swaps(run: RunDir) -> None:
     """Put finished work in its place that an interrupted call had no time to."""
-    for stamp in sorted((run.root / "making").glob("*/stamp.json")):
+    for stamp in sorted(run.making_root.glob("*/stamp.json")):
         if read_record(stamp, Stamp).finished:
             swap_in(run, RunDir(stamp.parent))
 
@@ -128,6 +133,8 @@ def refuse_foreign(run: RunDir, places: Iterable[str], listed: Iterable[str]) ->
     """Raise InputError where files lie in the way of outputs that this run did not make."""
     known = set(listed)
     for place in places:
+        if is_link_to_making(run, run.root / place):
+            continue
         for file in files_below(run.root / place):
             name = file.relative_to(run.root).as_posix()
             if name not in known and not name.endswith(".partial"):
@@ -157,8 +164,24 @@ def _take_back(run: RunDir, work: "Work", stamp: Stamp, home: RunDir) -> None:
     if old is None or old.identity != stamp.identity or all((run.root / place).exists() for place in work.outputs):
         return
     for place in work.beside:
-        if (run.root / place).exists():
+        if (run.root / place).exists() and not is_link_to_making(run, run.root / place):
             _move(run.root / place, home.root / place)
+
+
+def _show(run: RunDir, work: "Work", home: RunDir) -> None:
+    """Where nothing finished lies, link to training in progress, so that its curves are seen where they will be."""
+    for place in work.beside:
+        target = run.root / place
+        if is_link_to_making(run, target):
+            target.unlink()
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(os.path.relpath(home.root / place, target.parent))
+
+
+def is_link_to_making(run: RunDir, path: Path) -> bool:
+    """Whether a path is a link to unfinished work, which it is while that is being made."""
+    return path.is_symlink() and (path.parent / path.readlink()).resolve().is_relative_to(run.making_root.resolve())
 
 
 def _replace(source: Path, target: Path, replaced: Path) -> None:

@@ -46,7 +46,7 @@ class Retraining:
 def _trained(context: Context, work: Work, reasons: Mapping[str, str | None]) -> Stamp | None:
     """The stamp of a model that was finished and would be trained again, not just exported from its checkpoint."""
     stamp = context.stamps.of(work.name)
-    if not work.trains or stamp is None or reasons.get(work.name) is None:
+    if not work.trains or stamp is None or not stamp.files or reasons.get(work.name) is None:
         return None
     moved_away = not any((context.run.root / place).exists() for place in work.outputs)
     kept = any((context.run.root / place).glob("checkpoints/step-*/COMPLETE") for place in work.beside)
