@@ -28,7 +28,8 @@ class Section(BaseModel):
         """What of this section decides an artefact, as plain values; the only source for stamps and identities.
 
         Only what differs from the defaults, so that a key that a later version adds makes no finished work stale. Files
-        count by content, so their names are left out here (see `reads`).
+        count by content, so their names are left out here (see `reads`). What is declared with HERE counts: ask the
+        section above where this one is used for other artefacts.
         """
         return _settings(self, for_, here=True)
 

@@ -73,7 +73,7 @@ class RegimeSection(TrainSection):
     """`instruct`: JSON or JSON-lines files of rows with `instruction`, `input`, `output`; relative to `data.root`."""
     fraction: Annotated[float, affects("tuning", "report")] = Field(default=1.0, gt=0, le=1)
     """Share of the training questions or instructions used (data-efficient regimes)."""
-    fractions: Annotated[list[Annotated[float, Field(gt=0, le=1)]], affects("tuning", "score")] = []
+    fractions: Annotated[list[Annotated[float, Field(gt=0, le=1)]], affects("tuning", "score", "report")] = []
     """A learning curve: one regime a share, each named with its percentage (`data_efficient_10`)."""
     min_steps: Annotated[int | None, affects(HERE)] = Field(default=None, ge=1)
     """Add epochs until there are so many optimizer steps, so that small shares are tuned long enough."""

@@ -12,7 +12,7 @@ from pmc_llama.recipe.effects import affects, reads
 class UpdateSection(Section):
     """What makes a run the next revision of another: it appends to that run's corpus and goes on training its model."""
 
-    previous: Annotated[str, reads("corpus", "contamination", "tokens", "pretrain", as_="run")]
+    previous: Annotated[str, reads("corpus", "tokens", "pretrain", as_="run")]
     """The run directory of the revision before."""
     replay: Annotated[float, affects("pretrain")] = Field(default=0.25, ge=0, lt=1)
     """Share of the training rows that are papers of earlier revisions, against forgetting."""

@@ -85,7 +85,7 @@ def origins(context: Context) -> dict[str, str]:
 def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
     regime, section = recipe.regimes[cell.regime], asked_as(recipe, cell.regime, task)
     settings: dict[str, Any] = {
-        "regime": regime.settings("score"),
+        "regime": recipe.settings("score")["regimes"][cell.regime],
         "task": section.settings("score"),
         "evaluate": recipe.evaluate.settings("score"),
     }
