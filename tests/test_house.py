@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md: nothing imports upwards, rooms on one floor do not import each other."""
+"""The layers of docs/architecture.md: a package imports what lies below it, never beside or above it."""
 
 import ast
 import subprocess
@@ -10,30 +10,26 @@ import pytest
 import pmc_llama
 
 ROOT = Path(pmc_llama.__file__).parent
-FLOORS = [
-    {"recipe", "recipes", "stamps", "files", "errors", "progress", "environment", "hub", "licenses"},
-    {"train", "model", "qa"},
-    {"corpus", "tokens", "minimed", "experiment", "report", "release", "serve"},
-    {"stages", "pretraining", "pipeline", "plan", "doctor"},
+LAYERS = [
+    {"errors"},
+    {"files", "progress", "hub", "code"},
+    {"run_dir"},
+    {"records"},
+    {"recipe", "recipes", "environment", "licenses"},
+    {"model"},
+    {"train"},
+    {"qa"},
+    {"corpus", "tokens", "minimed", "report", "release", "serve"},
+    {"experiment"},
+    {"checks", "plan", "doctor"},
+    {"pipeline"},
     {"cli"},
 ]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-BETWEEN_NEIGHBOURS = {
-    ("stamps", "files"),
-    ("recipe", "errors"),
-    ("recipe", "hub"),
-    ("hub", "errors"),
-    ("train", "model"),
-    ("qa", "train"),  # examples are training batches
-    ("qa", "model"),
-    ("experiment", "tokens"),  # the tokenizer
-    ("pipeline", "stages"),
-    ("stages", "pretraining"),
-}
+LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 
 
 def imports() -> list[tuple[str, str, str]]:
-    """(file, its room, imported room) for every import between rooms."""
+    """(file, its package, imported package) for every import between packages."""
     found = []
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -45,28 +41,52 @@ def imports() -> list[tuple[str, str, str]]:
                 names = [alias.name for alias in node.names]
             for name in names:
                 pieces = name.split(".")
-                if pieces[0] == "pmc_llama" and len(pieces) > 1 and pieces[1] in FLOOR_OF and parts[0] in FLOOR_OF:
+                if pieces[0] == "pmc_llama" and len(pieces) > 1 and pieces[1] in LAYER_OF and parts[0] in LAYER_OF:
                     found.append((str(path.relative_to(ROOT)), parts[0], pieces[1]))
     return found
 
 
-def test_nothing_imports_upwards() -> None:
-    assert [entry for entry in imports() if FLOOR_OF[entry[2]] > FLOOR_OF[entry[1]]] == []
+def test_nothing_imports_upwards_or_sideways() -> None:
+    wrong = [(file, other) for file, package, other in imports() if package != other and not below(other, package)]
+    assert wrong == [], "there are no exceptions"
 
 
-def test_neighbours_are_only_used_where_the_architecture_says_so() -> None:
-    between = {
-        (file, room, other)
-        for file, room, other in imports()
-        if room != other and FLOOR_OF[room] == FLOOR_OF[other] and (room, other) not in BETWEEN_NEIGHBOURS
-    }
-    ground = {entry for entry in between if FLOOR_OF[entry[1]] == 0}  # the ground floor is one small toolbox
-    assert between - ground == set()
+def below(other: str, package: str) -> bool:
+    return LAYER_OF[other] < LAYER_OF[package]
 
 
-def test_every_module_has_a_floor() -> None:
-    rooms = {path.stem if path.is_file() else path.name for path in ROOT.iterdir() if path.suffix in {".py", ""}}
-    assert {room for room in rooms if not room.startswith("__")} - set(FLOOR_OF) == set()
+def test_every_module_has_a_layer() -> None:
+    packages = {path.stem if path.is_file() else path.name for path in ROOT.iterdir() if path.suffix in {".py", ""}}
+    assert {package for package in packages if not package.startswith("__")} - set(LAYER_OF) == set()
+
+
+def test_each_package_says_what_it_holds() -> None:
+    silent = [
+        path.name
+        for path in ROOT.iterdir()
+        if (path / "__init__.py").is_file() and not ast.get_docstring(ast.parse((path / "__init__.py").read_text()))
+    ]
+    assert silent == []
+
+
+FILES_OF_A_RUN = (
+    *("corpus.json", "contamination.json", "decontamination.json", "predictions.parquet", "questions.parquet"),
+    *("results.json", "report.html", "metrics.jsonl", "summary.json", "coverage.json", "environment.json"),
+    *("instructions.json", "history.jsonl", "update.yaml", "recipe.yaml", "store.json", "stamp.json"),
+)
+FOLDERS_OF_A_RUN = (
+    *("stamps", "making", "models", "tune", "predictions", "contamination", "extra", "ledger", "parts", "logs"),
+)
+
+
+def test_only_one_file_knows_where_anything_of_a_run_lies() -> None:
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())) if path.name != "run_dir.py" else ():
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant):
+                if node.right.value in FILES_OF_A_RUN + FOLDERS_OF_A_RUN:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
+    assert found == [], "say it in run_dir.py"
 
 
 @pytest.mark.parametrize("heavy", ["torch", "transformers", "pyarrow", "polars", "pydantic", "numpy", "rich"])

@@ -42,6 +42,40 @@ class CorpusDir:
 
 
 @dataclass(frozen=True)
+class StoreDir:
+    """One token store."""
+
+    root: Path
+
+    @property
+    def info(self) -> Path:
+        """What the store says of itself; written last."""
+        return self.root / "store.json"
+
+
+@dataclass(frozen=True)
+class ExportDir:
+    """An exported model: a Hugging Face folder, and beside its weights what it was made by and what it scored."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe that the model was made by."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def results(self) -> Path:
+        """The results that the card speaks of."""
+        return self.root / "results.json"
+
+    @property
+    def card(self) -> Path:
+        """The model's card."""
+        return self.root / "README.md"
+
+
+@dataclass(frozen=True)
 class TrainingDir:
     """One training run, whatever it trains."""
 

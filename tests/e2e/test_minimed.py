@@ -17,7 +17,7 @@ from report.readback import mismatches
 
 ROOT = Path(__file__).parents[2]
 REGIMES = {"zero_shot", "full", "peft", "few_shot", "instruct"}
-STAGES_BEFORE_PRETRAINING = {"minimed", "corpus", "general", "tokens", "base"}
+STAGES_BEFORE_PRETRAINING = {"minimed", "corpus", "general", "contamination", "tokens", "base"}
 
 
 def run(workplace: Path, *options: str) -> dict[str, str]:
@@ -84,9 +84,11 @@ def test_a_dry_run_names_every_cell_and_what_it_costs(workplace: Path, finished:
 
 
 def test_contamination_is_measured(finished: Path) -> None:
-    found = json.loads((finished / "corpus" / "contamination.json").read_text())
-    assert set(found) == {"direct_fact", "case", "abstract"}
-    assert all(task["questions"] > 0 for task in found.values())
+    texts = json.loads((finished / "contamination" / "contamination.json").read_text())["texts"]
+    assert set(texts) == {"corpus", "general", "questions/direct_fact", "instructions/instruct"}
+    for text in texts.values():
+        assert set(text["tasks"]) == {"direct_fact", "case", "abstract"} and text["documents"] > 0
+        assert all(task["questions"] > 0 for task in text["tasks"].values())
 
 
 def test_second_run_does_nothing_and_a_changed_setting_only_what_depends_on_it(workplace: Path) -> None:
@@ -96,11 +98,42 @@ def test_second_run_does_nothing_and_a_changed_setting_only_what_depends_on_it(w
     changed = ("--set", "pretrain.lr=1e-4")
     states = run(workplace, "--dry-run", *changed)
     assert {stage for stage, state in states.items() if state == "up to date"} == STAGES_BEFORE_PRETRAINING
-    redone = run(workplace, *changed)
+    refused = pmc_llama(workplace, "run", "recipes/minimed.yaml", *changed)
+    assert refused.returncode == 2 and "pretrain: trained in about" in refused.stderr and "--retrain" in refused.stderr
+    redone = run(workplace, *changed, "--retrain")
     assert {redone[stage] for stage in STAGES_BEFORE_PRETRAINING} == {"up to date"}
     assert "3 models tuned, 3 were up to date" in redone["finetune"]
-    assert "5 models scored" in redone["evaluate"] and "5 were up to date" in redone["evaluate"]
-    run(workplace)  # its own settings again, for the other tests
+    assert "5 models asked" in redone["evaluate"] and "5 were up to date" in redone["evaluate"]
+    run(workplace, "--retrain")  # its own settings again, for the other tests
+
+
+def trained(run_dir: Path) -> dict[str, int]:
+    """When each file of weights and each token was written."""
+    files = [*run_dir.rglob("*.safetensors"), *run_dir.glob("tokens/*/*.bin"), *run_dir.glob("*/parts/*.parquet")]
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+def test_a_new_test_set_is_measured_and_asked_and_nothing_else_is_made(workplace: Path, finished: Path) -> None:
+    before = trained(finished)
+    new = "{format: medmcqa, test: qa/medmcqa/train.json, prompt: plain, answers: texts, limit: 10}"
+    states = run(workplace, "--set", f"tasks.second_day={new}")
+    assert {states[stage] for stage in ("corpus", "general", "tokens", "base", "pretrain", "finetune")} == {
+        "up to date"
+    }
+    assert "10 models asked 100 questions" in states["evaluate"]
+    assert trained(finished) == before
+    assert "second_day" in (finished / "results.json").read_text()
+    limited = run(workplace, "--set", f"tasks.second_day={new}", "--set", "tasks.direct_fact.limit=5", "--dry-run")
+    assert limited["pretrain"] == limited["corpus"] == limited["finetune"] == "up to date"
+    run(workplace)
+
+
+def test_touched_inputs_are_read_and_found_the_same(workplace: Path, finished: Path) -> None:
+    for file in (finished / "data").rglob("*"):
+        file.touch()
+    done = run(workplace)
+    del done["report"]
+    assert set(done.values()) == {"up to date"}
 
 
 def test_killed_run_ends_as_if_it_had_not_been_killed(finished: Path, tmp_path: Path) -> None:
@@ -136,7 +169,7 @@ def test_tutorial_works_to_the_letter(workplace: Path) -> None:
     for command in commands:
         done = pmc_llama(workplace, *command.split()[1:])
         if "path/to/data" in command:
-            assert done.returncode == 2 and "no file matches" in done.stderr
+            assert done.returncode == 2 and "matches no file" in done.stderr
         else:
             assert done.returncode == 0, f"{command}: {done.stderr}"
 

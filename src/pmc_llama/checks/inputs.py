@@ -5,18 +5,17 @@ from collections.abc import Iterator, Set
 from pmc_llama.checks.common import told, written_later
 from pmc_llama.corpus.items import find_files, plan_items, with_word_counts
 from pmc_llama.corpus.storage import is_remote
-from pmc_llama.pipeline.stages.corpora import work_of
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
-from pmc_llama.records.stamps import read_stamp
+from pmc_llama.records.stamps import corpus_work, read_stamp
 from pmc_llama.run_dir import RunDir
 
 
 def corpus_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
     """Patterns that match no file."""
     for name, section in recipe.corpora.items():
-        if work_of(name).partition("/")[0] in stages and (recipe.update is None or name == "corpus"):
-            yield from _files(recipe, work_of(name).replace("/", "."), section)
+        if corpus_work(name).partition("/")[0] in stages and (recipe.update is None or name == "corpus"):
+            yield from _files(recipe, corpus_work(name).replace("/", "."), section)
 
 
 def update_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pmc_llama.corpus.items import plan_items
 from pmc_llama.errors import PmcLlamaError
 from pmc_llama.experiment.cells import tuned_cells
-from pmc_llama.pipeline.identity import weight_files
+from pmc_llama.model.weights import weight_files
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import base_model_path
 
@@ -66,6 +66,4 @@ def _weights(recipe: Recipe) -> int:
     path = Path(base_model_path(recipe))
     if not path.is_dir():
         return 0
-    return (
-        sum(file.stat().st_size for file in weight_files(path) if file.suffix == ".safetensors" and file.exists()) // 2
-    )
+    return sum(file.stat().st_size for file in weight_files(path) if file.is_file()) // 2

@@ -232,7 +232,7 @@ def _write_parts(
     for place, (path, verdict) in enumerate(zip(staged, verdicts, strict=True)):
         if (verdict == 0).any():
             name = f"part-{first + len(tasks):05d}"
-            part, record = out.absolute() / "parts" / f"{name}.parquet", Path(job.work) / f"{name}.json"
+            part, record = CorpusDir(out.absolute()).parts / f"{name}.parquet", Path(job.work) / f"{name}.json"
             tasks[place] = PartTask(str(path), str(part), str(record), verdict == 0, boilerplate)
     parts: list[Part | None] = [None] * len(staged)
     with Progress("parts", total=len(tasks), unit="parts") as progress:

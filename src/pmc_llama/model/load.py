@@ -22,13 +22,13 @@ from transformers import (
 from transformers.utils import logging
 
 from pmc_llama.errors import InputError, RecipeError
-from pmc_llama.files import read_json
 from pmc_llama.hub import MODEL_FILES, hub_folder, is_hub_id
 from pmc_llama.model import attention
 from pmc_llama.model.lora import add_adapters, causal_lm, fill, init_adapters
 from pmc_llama.model.parallel import Recompute, parallelize
 from pmc_llama.model.quantized import leave_out_quantization, read_quantized
 from pmc_llama.model.seeds import generator_for
+from pmc_llama.model.weights import weight_files
 from pmc_llama.recipe.training import LoraSection
 
 _LOGITS_CHANGED_BY = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
@@ -167,9 +167,7 @@ def refuse_weights(folder: Path) -> None:
         old = any(folder.glob("pytorch_model*.bin"))
         hint = ", only pytorch_model*.bin: convert it first (pmc-llama convert)" if old else ""
         raise InputError(f"model {folder} has no *.safetensors file{hint}")
-    index = folder / "model.safetensors.index.json"
-    named = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else []
-    missing = [name for name in named if not (folder / name).is_file()]
+    missing = [file.name for file in weight_files(folder) if not file.is_file()]
     if missing:
         raise InputError(f"model {folder} lacks {missing[0]}, which its index names")
 

@@ -13,6 +13,7 @@ from pmc_llama.corpus.items import find_files, plan_items
 from pmc_llama.corpus.storage import InputFile, is_remote, stat
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_file, sha256_json
+from pmc_llama.model.weights import INDEX, weight_files
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.effects import Read
@@ -26,7 +27,7 @@ READ_AT_ONCE_BYTES = 2**28
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json", "vocab.json", "merges.txt")  # fmt: skip
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
-MODEL_FILES = ("config.json", "generation_config.json", "quantization_config.json")
+MODEL_FILES = ("config.json", "generation_config.json", INDEX)
 SET_FILES = ("*.csv", "*.json", "*.jsonl", "*.parquet")
 """Files that a question set may have in its folder."""
 
@@ -154,16 +155,6 @@ def model_inputs(folder: Path) -> list[Input]:
     """Weights and configurations of a model's folder; nothing that lies beside them."""
     files = [folder / name for name in MODEL_FILES if (folder / name).is_file()] + weight_files(folder)
     return [Input(f"model/{file.name}", (str(file),)) for file in files]
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold a model's weights: those that its index names, or all where it has none."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(read_json(index)["weight_map"].values()))
-        return [index, *(folder / name for name in names)]
-    single = folder / "model.safetensors"
-    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
 
 
 def base_inputs(recipe: Recipe) -> list[Input]:

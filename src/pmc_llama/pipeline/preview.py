@@ -10,9 +10,8 @@ from pmc_llama.experiment.cells import Cell, cells
 from pmc_llama.experiment.tuning import TuningData
 from pmc_llama.pipeline.questions import tested
 from pmc_llama.pipeline.stage import Context
-from pmc_llama.pipeline.stages.evaluate import work_of_answers
-from pmc_llama.pipeline.stages.finetune import work_of_cell
 from pmc_llama.recipe import Recipe
+from pmc_llama.records.stamps import answers_work, tuning_work
 from pmc_llama.records.training import read_metrics
 from pmc_llama.run_dir import RunDir, TrainingDir
 
@@ -61,7 +60,7 @@ def about(seconds: float | None) -> str:
 def _tuning(context: Context, reasons: Mapping[str, str | None]) -> dict[Cell, Cost]:
     found, sizes = {}, _Sizes(context.recipe)
     for cell in cells(context.recipe):
-        work = work_of_cell(cell)
+        work = tuning_work(cell.name)
         if work not in reasons:
             continue
         reason = reasons[work]
@@ -79,12 +78,12 @@ def _scoring(context: Context, reasons: Mapping[str, str | None]) -> dict[Cell, 
     tasks = tested(context.recipe)
     took: dict[Cell, float] = {}
     for cell in cells(context.recipe):
-        stamps = [context.stamps.of(work_of_answers(cell, task)) for task in tasks]
+        stamps = [context.stamps.of(answers_work(cell.name, task)) for task in tasks]
         if stamps and all(stamp is not None for stamp in stamps):
             took[cell] = sum(stamp.seconds or 0.0 for stamp in stamps if stamp is not None)
     found = {}
     for cell in cells(context.recipe):
-        stale = {task: why for task in tasks if (why := reasons.get(work_of_answers(cell, task))) is not None}
+        stale = {task: why for task in tasks if (why := reasons.get(answers_work(cell.name, task))) is not None}
         if not stale:
             found[cell] = Cost(None)
             continue

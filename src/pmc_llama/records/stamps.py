@@ -98,6 +98,26 @@ MADE_BY = "pmc_llama.json"
 """The file beside a model's weights that says what made it."""
 
 
+def corpus_work(corpus: str) -> str:
+    """The piece of work that builds a corpus."""
+    return corpus if corpus in ("corpus", "general") else f"extra/{corpus}"
+
+
+def store_work(corpus: str) -> str:
+    """The piece of work that encodes a corpus."""
+    return f"tokens/{corpus}"
+
+
+def tuning_work(cell: str) -> str:
+    """The piece of work that tunes a cell of the grid."""
+    return f"tune/{cell}"
+
+
+def answers_work(cell: str, task: str) -> str:
+    """The piece of work that asks a cell's model a task."""
+    return f"score/{cell}/{task}"
+
+
 def read_stamp(path: Path) -> Stamp | None:
     """A stamp, or None where there is none."""
     return read_record(path, Stamp) if path.is_file() else None

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from pmc_llama.errors import StoreError
+from pmc_llama.run_dir import StoreDir
 
 FORMAT = "pmc-llama token store 1"
 
@@ -49,7 +50,7 @@ class StoreInfo(msgspec.Struct, frozen=True):
 def read_store_info(path: Path) -> StoreInfo:
     """The value of a store's `store.json`. Raises StoreError where there is none of this format."""
     try:
-        content = (path / "store.json").read_bytes()
+        content = StoreDir(path).info.read_bytes()
     except FileNotFoundError:
         raise StoreError(f"token store {path} is not there or not finished: it has no store.json") from None
     try:

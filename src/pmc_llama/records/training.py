@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from pmc_llama.files import read_record
+from pmc_llama.run_dir import TrainingDir
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -136,4 +137,4 @@ def read_finished(path: Path) -> FinishedTraining | None:
 
 def trained_seconds(folder: Path) -> float:
     """Seconds that the steps of a training run took, over all calls that it took."""
-    return sum(step.seconds for step in read_metrics(folder / "metrics.jsonl").steps)
+    return sum(step.seconds for step in read_metrics(TrainingDir(folder).metrics).steps)

@@ -18,7 +18,7 @@ from pmc_llama.records.results import Accuracy, Difference, Results
 from pmc_llama.records.tokens import read_store_info
 from pmc_llama.records.training import read_metrics
 from pmc_llama.release.trained import Trained, first_recipe, revisions_of
-from pmc_llama.run_dir import RunDir
+from pmc_llama.run_dir import ExportDir, RunDir
 
 TEMPLATES = Path(__file__).parent / "templates"
 DISCLAIMER = (
@@ -56,8 +56,8 @@ def write_model_card(
         license=license,
         version=__version__,
     )
-    write_text(out / "README.md", str(card))
-    return out / "README.md"
+    write_text(ExportDir(out).card, str(card))
+    return ExportDir(out).card
 
 
 @dataclass(frozen=True)

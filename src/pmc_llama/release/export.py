@@ -16,6 +16,7 @@ from pmc_llama.release.card import write_model_card
 from pmc_llama.release.provenance import checked
 from pmc_llama.release.trained import Trained, find_model, first_recipe
 from pmc_llama.release.update import check_not_worse
+from pmc_llama.run_dir import ExportDir
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -162,9 +163,9 @@ def _write_papers(model: Trained, results: Results, out: Path, merged: bool, lic
         for file in sorted(base.glob(pattern)):  # type: ignore[union-attr]
             shutil.copyfile(file, out / file.name)
     resolved = model.recipe.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
-    write_text(out / "recipe.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+    write_text(ExportDir(out).recipe, yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
     if model.run.results.is_file():
-        shutil.copyfile(model.run.results, out / "results.json")
+        shutil.copyfile(model.run.results, ExportDir(out).results)
     write_model_card(model, results, out, merged=merged, license=license)
 
 

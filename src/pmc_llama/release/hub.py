@@ -12,6 +12,7 @@ from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type:
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_record, sha256_file
 from pmc_llama.records.stamps import MADE_BY, Exported
+from pmc_llama.run_dir import CorpusDir
 
 RepoType = Literal["model", "dataset"]
 LOCAL_ONLY = ("work/*", ".*", "*/.*", "*.partial")
@@ -98,7 +99,7 @@ def _upload(api: HfApi, plan: PublishPlan) -> PublishPlan:
 
 
 def _kind_of(folder: Path) -> RepoType:
-    if (folder / "corpus.json").is_file():
+    if CorpusDir(folder).summary.is_file():
         return "dataset"
     if (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
         return "model"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pmc_llama.errors import StoreError
 from pmc_llama.files import atomic_path, sha256_file, write_json
 from pmc_llama.records.tokens import FORMAT, ShardFile, StoreInfo
+from pmc_llama.run_dir import StoreDir
 from pmc_llama.tokens.encoders import Encoder
 
 
@@ -97,7 +98,7 @@ def finish_store(
         documents_sha256=sha256_file(out / "documents.parquet"),
         shards=[ShardFile(one.file, one.documents, one.tokens, one.stamp["bin_sha256"]) for one in shards],
     )
-    write_json(out / "store.json", value)
+    write_json(StoreDir(out).info, value)
     _remove_old_shards(out, len(shards))
     return value
 

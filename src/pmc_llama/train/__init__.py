@@ -1,0 +1,4 @@
+"""The one training loop, its optimiser, checkpoints and metrics.
+
+Begin reading at `loop.py`.
+"""

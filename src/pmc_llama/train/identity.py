@@ -8,6 +8,7 @@ import torch
 
 from pmc_llama.files import sha256_bytes, sha256_json
 from pmc_llama.model.load import ModelOrigin, local_folder
+from pmc_llama.model.weights import weight_files
 from pmc_llama.recipe.training import LoraSection, TrainSection
 from pmc_llama.records.training import TrainSummary, read_finished
 from pmc_llama.run_dir import TrainingDir
@@ -52,7 +53,7 @@ def finished_summary(out: Path, identity: Identity, export_to: Path) -> TrainSum
 def _fingerprint(folder: Path) -> str:
     """Hash of config.json and of each weight file's name, size and last MiB: quick for 100 GB, and tells runs apart."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]):
+    for path in sorted([*folder.glob("config.json"), *weight_files(folder)]):
         size = path.stat().st_size
         with path.open("rb") as file:
             file.seek(max(0, size - TAIL_BYTES))

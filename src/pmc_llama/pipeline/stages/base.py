@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 from pmc_llama.pipeline.identity import base_inputs, tokenizer_inputs
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
-from pmc_llama.pipeline.stages.tokens import work_of_store
 from pmc_llama.recipe.inputs import base_model_path
+from pmc_llama.records.stamps import store_work
 from pmc_llama.run_dir import RunDir
 
 
@@ -28,7 +28,7 @@ class Base(Stage):
                 {"seed": recipe.seed} | recipe.base.settings("base"),
                 (RELATIVE.base_model,),
                 beside=(RELATIVE.training("base").root,),
-                upstream=tuple(work_of_store(name) for name in _texts(context)),
+                upstream=tuple(store_work(name) for name in _texts(context)),
                 inputs=lambda: tokenizer_inputs(recipe, template=False),
                 trains=True,
             )

@@ -15,11 +15,12 @@ from pmc_llama.pipeline.questions import (
     tuned_on,
 )
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
-from pmc_llama.pipeline.stages.corpora import work_of, worker_count
+from pmc_llama.pipeline.stages.corpora import worker_count
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import input_files
 from pmc_llama.records.contamination import Contamination as Report
 from pmc_llama.records.contamination import Text
+from pmc_llama.records.stamps import corpus_work
 from pmc_llama.run_dir import RunDir
 
 
@@ -56,7 +57,7 @@ class Contamination(Stage):
                 settings,
                 (RELATIVE.contamination_report,),
                 beside=(RELATIVE.contamination_cache,),
-                upstream=tuple(work_of(name) for name in recipe.corpora),
+                upstream=tuple(corpus_work(name) for name in recipe.corpora),
                 inputs=inputs,
                 code=code_hash("pmc_llama.corpus.contamination"),
             )

@@ -10,6 +10,7 @@ from pmc_llama.pipeline.questions import probes, test_reads, test_settings
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
 from pmc_llama.records.corpus import read_corpus_summary, read_ledgers
+from pmc_llama.records.stamps import corpus_work
 from pmc_llama.run_dir import RunDir
 
 
@@ -18,11 +19,6 @@ def worker_count(recipe: Recipe) -> int:
     if recipe.workers is not None:
         return recipe.workers
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def work_of(corpus: str) -> str:
-    """The name of the piece of work that makes a corpus."""
-    return corpus if corpus in ("corpus", "general") else f"extra/{corpus}"
 
 
 class _Corpora(Stage):
@@ -54,7 +50,7 @@ class _Corpora(Stage):
 
     def _work(self, context: Context, name: str) -> Work:
         recipe, section, builds = context.recipe, context.recipe.corpora[name], context.mode.builds(name)
-        work = work_of(name)
+        work = corpus_work(name)
         settings: dict[str, Any] = {"previous": before} if (before := context.mode.made_from(work)) else {}
         if builds:
             settings |= section.settings("corpus")

@@ -8,8 +8,9 @@ from pmc_llama.experiment.cells import Cell, asked_as, cells
 from pmc_llama.pipeline.identity import Input, file_inputs, tokenizer_inputs
 from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
-from pmc_llama.pipeline.stages.finetune import origin_of, work_of_cell
+from pmc_llama.pipeline.stages.finetune import origin_of
 from pmc_llama.recipe import Recipe
+from pmc_llama.records.stamps import answers_work, tuning_work
 
 
 class Evaluate(Stage):
@@ -45,14 +46,14 @@ class Evaluate(Stage):
 
         recipe, names = context.recipe, {work.name: work for work in todo}
         tests = {name: questions(recipe, name) for name in tested(recipe)}
-        pending = {cell: [task for task in tests if work_of_answers(cell, task) in names] for cell in cells(recipe)}
+        pending = {cell: [task for task in tests if answers_work(cell.name, task) in names] for cell in cells(recipe)}
         pending = {cell: tasks for cell, tasks in pending.items() if tasks}
         for number, (cell, tasks) in enumerate(pending.items(), 1):
             if context.writes:
                 print(f"score {number}/{len(pending)} {cell.name}: {', '.join(tasks)}", flush=True)
             model = answerer(recipe, context.run, cell)
             for task in tasks:
-                with context.making(names[work_of_answers(cell, task)]) as out:
+                with context.making(names[answers_work(cell.name, task)]) as out:
                     score_task(recipe, cell, task, tests[task], model, out, writes=context.writes)
         table = next(work for work in self.works(context) if work.name == self.name)
         with context.making(table) as out:
@@ -69,15 +70,10 @@ class Evaluate(Stage):
         return grid_lines(context, reasons)
 
 
-def work_of_answers(cell: Cell, task: str) -> str:
-    """The name of the piece of work that asks a cell's model a task."""
-    return f"score/{cell.name}/{task}"
-
-
 def origins(context: Context) -> dict[str, str]:
     """The hashes of the models and texts that the predictions of a run come from."""
     recipe = context.recipe
-    tuned = [work_of_cell(cell) for cell in cells(recipe) if recipe.regimes[cell.regime].tuned]
+    tuned = [tuning_work(cell.name) for cell in cells(recipe) if recipe.regimes[cell.regime].tuned]
     tokens = {name: context.stamps.token(name) for name in ("base", "pretrain", *tuned)}
     return {name: token for name, token in tokens.items() if token is not None}
 
@@ -96,11 +92,11 @@ def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
         return file_inputs(recipe, named) + tokenizer_inputs(recipe, template=True)
 
     return Work(
-        work_of_answers(cell, task),
+        answers_work(cell.name, task),
         settings,
         (RELATIVE.task_predictions(cell.name, task),),
         beside=(RELATIVE.journal(cell.name, task), RELATIVE.samples(cell.name, task)),
-        upstream=(*([work_of_cell(cell)] if regime.tuned else []), origin_of(cell)),
+        upstream=(*([tuning_work(cell.name)] if regime.tuned else []), origin_of(cell)),
         inputs=inputs,
         code=code_hash("pmc_llama.qa.answer"),
     )

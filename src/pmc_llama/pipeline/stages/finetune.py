@@ -7,6 +7,7 @@ from pmc_llama.experiment.cells import Cell, tuned_cells
 from pmc_llama.pipeline.identity import Input, file_inputs, tokenizer_inputs
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
+from pmc_llama.records.stamps import tuning_work
 
 
 class Finetune(Stage):
@@ -34,14 +35,9 @@ class Finetune(Stage):
         return f"{len(todo)} models tuned, {len(named) - len(todo)} were up to date"
 
 
-def work_of_cell(cell: Cell) -> str:
-    """The name of the piece of work that tunes a cell."""
-    return f"tune/{cell.name}"
-
-
 def works_of_cells(recipe: Recipe) -> dict[str, Cell]:
     """The tuned cells by the names of their work."""
-    return {work_of_cell(cell): cell for cell in tuned_cells(recipe)}
+    return {tuning_work(cell.name): cell for cell in tuned_cells(recipe)}
 
 
 def origin_of(cell: Cell) -> str:
@@ -64,7 +60,7 @@ def _work(recipe: Recipe, cell: Cell) -> Work:
         return file_inputs(recipe, named) + tokenizer_inputs(recipe, template=True)
 
     return Work(
-        work_of_cell(cell),
+        tuning_work(cell.name),
         settings,
         (RELATIVE.tuned_model(*where),),
         beside=(RELATIVE.tuning(*where).root, RELATIVE.instructions(*where)),

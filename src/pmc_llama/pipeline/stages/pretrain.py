@@ -4,7 +4,7 @@ from typing import Any
 
 from pmc_llama.pipeline.identity import tokenizer_inputs
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
-from pmc_llama.pipeline.stages.tokens import work_of_store
+from pmc_llama.records.stamps import store_work
 from pmc_llama.run_dir import RunDir
 
 
@@ -28,7 +28,7 @@ class Pretrain(Stage):
                 settings | {"seed": recipe.seed} | recipe.pretrain.settings("pretrain"),
                 (RELATIVE.adapted_model,),
                 beside=(RELATIVE.training("pretrain").root,),
-                upstream=("base", *(work_of_store(name) for name in texts)),
+                upstream=("base", *(store_work(name) for name in texts)),
                 inputs=lambda: tokenizer_inputs(recipe, template=False),
                 trains=True,
             )

@@ -4,7 +4,7 @@ from pmc_llama.code import code_hash
 from pmc_llama.pipeline.identity import Input
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.pipeline.stages.evaluate import origins
-from pmc_llama.run_dir import RunDir
+from pmc_llama.run_dir import RunDir, StoreDir
 
 
 class Report(Stage):
@@ -48,5 +48,5 @@ def _shown(run: RunDir) -> list[Input]:
     files = [run.contamination_report, *run.instruction_files().values()]
     files += [training.metrics for training in run.trainings().values()]
     for name, corpus in run.corpora().items():
-        files += [corpus.summary, corpus.decontamination, run.store(name) / "store.json"]
+        files += [corpus.summary, corpus.decontamination, StoreDir(run.store(name)).info]
     return [Input(file.relative_to(run.root).as_posix(), (str(file),)) for file in files if file.is_file()]

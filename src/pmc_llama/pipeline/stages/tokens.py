@@ -6,8 +6,9 @@ from typing import Any
 from pmc_llama.code import code_hash
 from pmc_llama.pipeline.identity import tokenizer_inputs
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
-from pmc_llama.pipeline.stages.corpora import work_of, worker_count
+from pmc_llama.pipeline.stages.corpora import worker_count
 from pmc_llama.recipe.inputs import tokenizer_path
+from pmc_llama.records.stamps import corpus_work, store_work
 from pmc_llama.records.tokens import read_store_info
 from pmc_llama.run_dir import RunDir
 
@@ -34,13 +35,8 @@ class Tokens(Stage):
         return f"{name} {totals.tokens:,} tokens in {totals.documents:,} documents"
 
 
-def work_of_store(corpus: str) -> str:
-    """The name of the piece of work that encodes a corpus."""
-    return f"tokens/{corpus}"
-
-
 def _work(context: Context, name: str) -> Work:
-    recipe, work = context.recipe, work_of_store(name)
+    recipe, work = context.recipe, store_work(name)
     settings: dict[str, Any] = {"previous": before} if (before := context.mode.made_from(work)) else {}
 
     def content(run: RunDir) -> Mapping[str, str]:
@@ -50,7 +46,7 @@ def _work(context: Context, name: str) -> Work:
         work,
         settings | recipe.tokens.settings("tokens"),
         (RELATIVE.store(name),),
-        upstream=(work_of(name),),
+        upstream=(corpus_work(name),),
         inputs=lambda: tokenizer_inputs(recipe, template=False),
         code=code_hash("pmc_llama.tokens.encode"),
         content=content,
