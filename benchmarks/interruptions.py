@@ -40,10 +40,10 @@ from pmc_llama.errors import Stopped
 from pmc_llama.files import write_json
 from pmc_llama.model.load import ModelOrigin
 from pmc_llama.recipe.training import TrainSection
+from pmc_llama.records.training import read_metrics
 from pmc_llama.train.batches import IGNORE, Rows
 from pmc_llama.train.checkpoint import folder_of, step_of, whole_checkpoints
 from pmc_llama.train.loop import train
-from pmc_llama.records.training import read_metrics
 
 ROOT = Path(__file__).parents[1]
 VOCABULARY, LENGTH, BATCH, ROWS = 96, 24, 8, 400

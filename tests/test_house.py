@@ -83,9 +83,10 @@ def test_only_one_file_knows_where_anything_of_a_run_lies() -> None:
     found = []
     for path in sorted(ROOT.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())) if path.name != "run_dir.py" else ():
-            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant):
-                if node.right.value in FILES_OF_A_RUN + FOLDERS_OF_A_RUN:
-                    found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
+            joined = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+            part = node.right.value if joined and isinstance(node.right, ast.Constant) else None
+            if part in FILES_OF_A_RUN + FOLDERS_OF_A_RUN:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
     assert found == [], "say it in run_dir.py"
 
 

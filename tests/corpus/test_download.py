@@ -182,8 +182,8 @@ def test_a_dataset_is_fetched_counted_and_built(s2: S2Server, tmp_path: Path) ->
     }
     out = tmp_path / "s2orc"
     manifest = download_dataset("s2orc", out, **arguments)
-    assert (manifest["release"], len(manifest["files"])) == ("2026-09-17", 4)
-    assert {entry["rows"] for entry in manifest["files"].values()} == {10}
+    assert (manifest.release, len(manifest.files)) == ("2026-09-17", 4)
+    assert {entry.rows for entry in manifest.files.values()} == {10}
     api_headers = [headers for path, headers in s2.requests if path.startswith("/release")]
     assert all(headers.get("X-Api-Key") == "key" for headers in api_headers)
     assert not any("X-Api-Key" in headers for path, headers in s2.requests if path.startswith("/shards"))
@@ -222,7 +222,7 @@ def test_expired_links_are_listed_again(s2: S2Server, tmp_path: Path) -> None:
 
     api.files = expiring  # type: ignore[method-assign]
     manifest = download_dataset("s2orc", tmp_path, api=api, least_rows=1, sleep=s2.pauses.append)
-    assert manifest["files"]["a.gz"]["rows"] == 1
+    assert manifest.files["a.gz"].rows == 1
 
 
 def test_broken_shard_is_not_kept(s2: S2Server, tmp_path: Path) -> None:

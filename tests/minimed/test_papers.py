@@ -107,9 +107,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def test_papers_about_half_of_the_drugs_can_come_later(tmp_path: Path) -> None:
     section = SMALL.model_copy(update={"later": True})
     world = write_world(section, 3, tmp_path)
-    drugs = {*world["tuning_drugs"], *world["test_drugs"]}
-    assert len(world["later_drugs"]) == len(drugs) / 2
-    for folder, own in [(tmp_path, drugs - {*world["later_drugs"]}), (tmp_path / "later", {*world["later_drugs"]})]:
+    drugs = {*world.tuning_drugs, *world.test_drugs}
+    assert len(world.later_drugs) == len(drugs) / 2
+    for folder, own in [(tmp_path, drugs - {*world.later_drugs}), (tmp_path / "later", {*world.later_drugs})]:
         rows = _lines(folder / "papers" / "papers_0000.jsonl.gz")
         in_pmc = {row["corpusid"] for row in rows if row["externalids"]["PubMedCentral"]}
         assert len(in_pmc) == section.drugs * section.papers_per_drug / 4 / 2

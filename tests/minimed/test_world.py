@@ -61,8 +61,8 @@ def test_same_seed_same_bytes_and_another_seed_another_world(world: Path, tmp_pa
 def test_world_json_is_what_was_written_and_returned(world: Path, tmp_path: Path) -> None:
     returned = write_world(SMALL, 0, tmp_path)
     assert json.loads((world / "world.json").read_text()) == json.loads((tmp_path / "world.json").read_text())
-    assert returned["papers"]["records"] == len(_gzip_lines(world / "s2orc"))
-    for name, count in returned["questions"].items():
+    assert returned.papers.records == len(_gzip_lines(world / "s2orc"))
+    for name, count in returned.questions.items():
         path = world / "qa" / name
         rows = json.loads(path.read_text()) if name.startswith("pubmedqa") else _lines(path)
         assert len(rows) == count

@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from typing import Any
 
 from pmc_llama.files import write_text
 from pmc_llama.minimed.facts import Entity, World
@@ -21,7 +20,7 @@ def write_instructions(world: World, seed: int, out: Path) -> int:
     return len(rows)
 
 
-def _rationale(rng: random.Random, drug: Entity, relation: Relation) -> dict[str, Any]:
+def _rationale(rng: random.Random, drug: Entity, relation: Relation) -> dict[str, object]:
     """A question with options, answered with the reason first."""
     value = drug.facts[relation.name]
     options = [value, *rng.sample([other for other in relation.values if other != value], 3)]
@@ -37,7 +36,7 @@ def _rationale(rng: random.Random, drug: Entity, relation: Relation) -> dict[str
     }
 
 
-def _conversation(rng: random.Random, drug: Entity, relation: Relation) -> dict[str, Any]:
+def _conversation(rng: random.Random, drug: Entity, relation: Relation) -> dict[str, object]:
     """What a patient asks, and the answer."""
     return {
         "instruction": "You are a doctor. Answer the patient.",
@@ -47,7 +46,7 @@ def _conversation(rng: random.Random, drug: Entity, relation: Relation) -> dict[
     }
 
 
-def _description(rng: random.Random, drug: Entity, relation: Relation) -> dict[str, Any]:
+def _description(rng: random.Random, drug: Entity, relation: Relation) -> dict[str, object]:
     """One edge of the knowledge graph, in words."""
     return {
         "instruction": f"Describe the relation of {drug.name} and its {relation.noun}.",

@@ -3,7 +3,6 @@
 import json
 import random
 import re
-from typing import Any
 
 from pmc_llama.minimed.fields import load_prose
 
@@ -42,7 +41,7 @@ class Draft:
     def __init__(self, rng: random.Random) -> None:
         self.text = ""
         self.rng = rng
-        self.spans: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATIONS}
+        self.spans: dict[str, list[dict[str, object]]] = {name: [] for name in ANNOTATIONS}
 
     def add(self, text: str, *kinds: str, **attributes: str) -> None:
         """Append `text` and, for each of `kinds`, a span over it."""
@@ -53,7 +52,7 @@ class Draft:
 
     def mark(self, kind: str, start: int, **attributes: str) -> None:
         """A span from `start` to the end of the text so far."""
-        span: dict[str, Any] = {"attributes": attributes} if attributes else {}
+        span: dict[str, object] = {"attributes": attributes} if attributes else {}
         self.spans[kind].append(span | {"end": len(self.text), "start": start})
 
     def add_marked(self, text: str) -> None:
@@ -75,7 +74,7 @@ class Draft:
         """The 23 lists as JSON strings; as in real records a list stands there two or three times, some unsorted."""
         return {name: self._encoded(spans) for name, spans in self.spans.items()}
 
-    def _encoded(self, spans: list[dict[str, Any]]) -> str | None:
+    def _encoded(self, spans: list[dict[str, object]]) -> str | None:
         if not spans:
             return None
         once = self.rng.sample(spans, len(spans)) if self.rng.random() < 0.5 else spans

@@ -62,13 +62,24 @@ class PaperPlan(msgspec.Struct, frozen=True):
         return str(33_000_000 + self.number) if self.medical else None
 
 
-def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]:
-    """Write `s2orc/s2orc_000N.jsonl.gz` and `papers/papers_0000.jsonl.gz` under `out`; returns what is in them.
+class WrittenPapers(msgspec.Struct):
+    """How many records of which kind were written."""
+
+    records: int
+    pmc_papers: int
+    pmc_papers_joined: int
+    duplicates: int
+    null_texts: int
+
+
+def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) -> tuple[WrittenPapers, list[str]]:
+    """Write `s2orc/s2orc_000N.jsonl.gz` and `papers/papers_0000.jsonl.gz` under `out`; returns counts, and all texts.
 
     With `section.later`, papers are about drugs of one half, and those of the second half lie under `out/later`.
     """
     rng = random.Random(f"{seed}/papers")
-    records, rows = [], []
+    records: list[Any] = []
+    rows: list[Any] = []
     plans = _plans(world, section, rng)
     for plan in plans:
         record, row = _record(plan, random.Random(f"{seed}/paper/{plan.number}"))
@@ -90,14 +101,8 @@ def write_papers(world: World, section: MiniMedSection, seed: int, out: Path) ->
             _write_shard(folder / "s2orc" / f"s2orc_{i:04d}.jsonl.gz", placed[i::SHARDS])
         mine = [rows[i] for i in row_order if plans[i].later is later]
         _write_shard(folder / "papers" / "papers_0000.jsonl.gz", mine)
-    return {
-        "records": len(places),
-        "pmc_papers": len(in_pmc),
-        "pmc_papers_joined": len(joined),
-        "duplicates": len(duplicates),
-        "null_texts": len(empty),
-        "texts": [record["content"]["text"] for record in records if record["content"]["text"] is not None],
-    }
+    counts = WrittenPapers(len(places), len(in_pmc), len(joined), len(duplicates), len(empty))
+    return counts, [record["content"]["text"] for record in records if record["content"]["text"] is not None]
 
 
 def _plans(world: World, section: MiniMedSection, rng: random.Random) -> list[PaperPlan]:
@@ -122,7 +127,7 @@ def _dealt(rng: random.Random, entities: tuple[Entity, ...]) -> list[tuple[Entit
     return [tuple(shuffled[i : i + ENTITIES_PER_PAPER]) for i in range(0, len(shuffled), ENTITIES_PER_PAPER)]
 
 
-def _record(plan: PaperPlan, rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
+def _record(plan: PaperPlan, rng: random.Random) -> tuple[dict[str, object], dict[str, object]]:
     """The `s2orc` record and the `papers` row of one paper."""
     prose = load_prose()
     title = filler(rng, rng.choice(plan.field.titles), plan.names)
@@ -149,7 +154,7 @@ def _record(plan: PaperPlan, rng: random.Random) -> tuple[dict[str, Any], dict[s
     return record, _row(plan, title, year)
 
 
-def _row(plan: PaperPlan, title: str, year: int) -> dict[str, Any]:
+def _row(plan: PaperPlan, title: str, year: int) -> dict[str, object]:
     """The row of the `papers` data set; its ids have other keys than the record's."""
     ids = {"PubMed": plan.pubmed, "DOI": plan.doi, "PubMedCentral": plan.pmcid}
     category = "Medicine" if plan.medical else "Environmental Science"
@@ -208,6 +213,6 @@ def _reader_questions(facts: list[Fact], rng: random.Random) -> list[str]:
     return paragraphs
 
 
-def _write_shard(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_shard(path: Path, rows: list[dict[str, object]]) -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
     write_bytes(path, gzip.compress(lines.encode(), compresslevel=6, mtime=0))

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pmc_llama.files import write_text
 from pmc_llama.minimed.facts import Entity, World
@@ -100,7 +99,7 @@ def _distinct(rng: random.Random, drugs: Sequence[Entity], relation: Relation) -
     return [rng.sample(by_value[i::n], len(by_value[i::n])) for i in range(n)]
 
 
-def _medmcqa_row(item: Item) -> dict[str, Any]:
+def _medmcqa_row(item: Item) -> dict[str, object]:
     """A line of MedMCQA's `train.json` or `dev.json`; `cop` counts from 1."""
     a, b, c, d = item.options
     return {
@@ -118,7 +117,7 @@ def _medmcqa_row(item: Item) -> dict[str, Any]:
     }
 
 
-def _medqa_row(item: Item) -> dict[str, Any]:
+def _medqa_row(item: Item) -> dict[str, object]:
     """A line of MedQA's 4-option files."""
     options = dict(zip("ABCD", item.options, strict=True))
     return {
@@ -133,7 +132,7 @@ def _medqa_row(item: Item) -> dict[str, Any]:
 
 def _write_abstracts(rng: random.Random, world: World, out: Path) -> dict[str, int]:
     """`ori_pqal.json`, and `test_ground_truth.json` with the half that is about test drugs."""
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, object]] = {}
     truth: dict[str, str] = {}
     labels = [label for label, count in ABSTRACTS.items() for _ in range(count // 2)]
     pmids = iter(rng.sample(range(21_000_000, 27_000_000), 2 * len(labels)))
@@ -149,7 +148,7 @@ def _write_abstracts(rng: random.Random, world: World, out: Path) -> dict[str, i
     return {"pubmedqa/ori_pqal.json": len(entries), "pubmedqa/test_ground_truth.json": len(truth)}
 
 
-def _abstract(rng: random.Random, drug: Entity, label: str) -> dict[str, Any]:
+def _abstract(rng: random.Random, drug: Entity, label: str) -> dict[str, object]:
     """A PubMedQA entry whose results answer the question; nothing outside the abstract does."""
     trial = load_prose().trial
     complaint = rng.choice(load_prose().medical.relation("side_effect").values)
@@ -176,12 +175,12 @@ def _uuid(item: Item) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join([item.question, *item.options])))
 
 
-def json_lines(rows: Iterable[dict[str, Any]]) -> str:
+def json_lines(rows: Iterable[dict[str, object]]) -> str:
     """One line of JSON a row."""
     return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
 
 
-def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+def _write_lines(path: Path, rows: Iterator[dict[str, object]]) -> int:
     text = json_lines(rows)
     write_text(path, text)
     return text.count("\n")

@@ -1,18 +1,32 @@
 """MiniMed: writes a whole synthetic medical world, papers, questions and tokenizer, for a recipe to run on."""
 
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from pmc_llama.files import write_json
 from pmc_llama.minimed.facts import Entity, build_world
 from pmc_llama.minimed.instructions import write_instructions
-from pmc_llama.minimed.papers import write_papers
+from pmc_llama.minimed.papers import WrittenPapers, write_papers
 from pmc_llama.minimed.questions import write_questions
 from pmc_llama.minimed.tokenizer import train_tokenizer
 from pmc_llama.recipe.minimed import MiniMedSection
 
 
-def write_world(section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]:
+class WrittenWorld(msgspec.Struct):
+    """`world.json`: sizes and every fact."""
+
+    seed: int
+    section: dict[str, int | bool]
+    papers: WrittenPapers
+    questions: dict[str, int]
+    tuning_drugs: dict[str, dict[str, str]]
+    """Facts by relation, by drug."""
+    test_drugs: dict[str, dict[str, str]]
+    later_drugs: list[str]
+
+
+def write_world(section: MiniMedSection, seed: int, out: Path) -> WrittenWorld:
     """Write the world under `out`; the same section and seed give the same bytes.
 
     `s2orc/*.jsonl.gz` and `papers/*.jsonl.gz` (S2 Datasets API), `qa/` (native files of MedMCQA, MedQA, PubMedQA, and
@@ -20,19 +34,19 @@ def write_world(section: MiniMedSection, seed: int, out: Path) -> dict[str, Any]
     With `section.later`, the shards with papers about half of the drugs lie under `later/`.
     """
     world = build_world(section, seed)
-    papers = write_papers(world, section, seed, out)
+    papers, texts = write_papers(world, section, seed, out)
     questions = write_questions(world, seed, out / "qa")
     questions["instructions.jsonl"] = write_instructions(world, seed, out / "qa")
-    train_tokenizer(papers.pop("texts"), section.vocab_size, out / "tokenizer" / "tokenizer.model")
-    summary = {
-        "seed": seed,
-        "section": section.model_dump(),
-        "papers": papers,
-        "questions": questions,
-        "tuning_drugs": _facts(world.tuning_drugs),
-        "test_drugs": _facts(world.test_drugs),
-        "later_drugs": [drug.name for drug in world.halves[1]] if section.later else [],
-    }
+    train_tokenizer(texts, section.vocab_size, out / "tokenizer" / "tokenizer.model")
+    summary = WrittenWorld(
+        seed=seed,
+        section=section.model_dump(),
+        papers=papers,
+        questions=questions,
+        tuning_drugs=_facts(world.tuning_drugs),
+        test_drugs=_facts(world.test_drugs),
+        later_drugs=[drug.name for drug in world.halves[1]] if section.later else [],
+    )
     write_json(out / "world.json", summary)
     return summary
 

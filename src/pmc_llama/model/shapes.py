@@ -1,11 +1,9 @@
 """Shapes of the models that our recipes name, so that one can plan without downloading them."""
 
-from typing import Any
-
 _LLAMA_1 = {"vocab_size": 32000, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6}
 
 
-def _llama_1(hidden: int, intermediate: int, layers: int, heads: int) -> dict[str, Any]:
+def _llama_1(hidden: int, intermediate: int, layers: int, heads: int) -> dict[str, int | float]:
     return _LLAMA_1 | {
         "hidden_size": hidden,
         "intermediate_size": intermediate,
@@ -15,7 +13,7 @@ def _llama_1(hidden: int, intermediate: int, layers: int, heads: int) -> dict[st
     }
 
 
-SHAPES: dict[str, dict[str, Any]] = {
+SHAPES: dict[str, dict[str, int | float]] = {
     "huggyllama/llama-7b": _llama_1(4096, 11008, 32, 32),
     "huggyllama/llama-13b": _llama_1(5120, 13824, 40, 40),
     "huggyllama/llama-30b": _llama_1(6656, 17920, 60, 52),

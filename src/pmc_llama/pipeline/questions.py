@@ -1,7 +1,6 @@
 """The questions of a recipe as the pipeline needs them: to look for in texts, and to tell when they changed."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from pmc_llama.corpus.contamination import Probe
 from pmc_llama.qa.tasks import load_questions
@@ -45,7 +44,7 @@ def training_texts(recipe: Recipe, task: str) -> Iterator[tuple[str, str]]:
         yield question.question_id, f"{question.question} {question.context or ''}".strip()
 
 
-def test_settings(recipe: Recipe) -> dict[str, Any]:
+def test_settings(recipe: Recipe) -> dict[str, object]:
     """What decides which test questions there are."""
     return {name: recipe.tasks[name].settings("contamination") for name in tested(recipe)}
 

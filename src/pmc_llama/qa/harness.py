@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -33,7 +32,7 @@ def write_samples(
         asked = render(prompt, question, answers, examples)
         about = _scored(question, one, asked) if isinstance(one, Scored) else _written(question, one, asked)
         doc = msgspec.to_builtins(question)
-        target = about["target"]
+        target = str(about["target"])
         hashes = {"doc": files.sha256_json(doc), "target": files.sha256_bytes(target.encode())}
         hashes["prompt"] = files.sha256_bytes(asked.context.encode())
         sample = {"doc_id": i, "doc": doc, **about, **{f"{name}_hash": value for name, value in hashes.items()}}
@@ -41,7 +40,7 @@ def write_samples(
     files.write_bytes(path, b"".join(lines))
 
 
-def _scored(question: Question, scored: Scored, prompt: Prompt) -> dict[str, Any]:
+def _scored(question: Question, scored: Scored, prompt: Prompt) -> dict[str, object]:
     answers = [
         [str(logprob), str(greedy)]
         for logprob, greedy in zip(scored.option_logprobs, scored.option_greedy, strict=True)
@@ -63,7 +62,7 @@ def _scored(question: Question, scored: Scored, prompt: Prompt) -> dict[str, Any
     }
 
 
-def _written(question: Question, written: Generated, prompt: Prompt) -> dict[str, Any]:
+def _written(question: Question, written: Generated, prompt: Prompt) -> dict[str, object]:
     read = question.labels[written.chosen] if written.chosen >= 0 else "[invalid]"  # the harness' word for no answer
     return {
         "target": question.labels[question.gold],

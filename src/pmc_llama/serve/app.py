@@ -5,7 +5,6 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette  # type: ignore[import-not-found,unused-ignore]
 from starlette.concurrency import run_in_threadpool  # type: ignore[import-not-found,unused-ignore]
@@ -150,7 +149,7 @@ async def _events(answer: Answer, job: Job, pieces: "asyncio.Queue[Piece]", *, u
         job.cancelled.set()
 
 
-def _event(value: dict[str, Any]) -> str:
+def _event(value: dict[str, object]) -> str:
     return f"data: {json.dumps(value)}\n\n"
 
 

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette  # type: ignore[import-not-found,unused-ignore]
@@ -43,7 +42,7 @@ class Playground:
         self._models = {name: load_served(folder) for name, folder in folders.items()}
         self._lock = threading.Lock()
 
-    def score(self, asked: Asked) -> dict[str, Any]:
+    def score(self, asked: Asked) -> dict[str, object]:
         """The prompt that was shown, and for each model the options' log-likelihoods and their softmax."""
         question = Question("playground", "0", asked.question, tuple(asked.options), gold=0, context=asked.context)
         results = []

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,7 +84,7 @@ def explain(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(sentences))
 
 
-def error_body(message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+def error_body(message: str, kind: str = "invalid_request_error") -> dict[str, object]:
     """An error as OpenAI's clients read it."""
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
@@ -106,7 +106,7 @@ class Answer:
             "model": model,
         }
 
-    def whole(self, pieces: Sequence[Piece]) -> dict[str, Any]:
+    def whole(self, pieces: Sequence[Piece]) -> dict[str, object]:
         """The body of an answer that is not streamed."""
         text = "".join(piece.text for piece in pieces)
         text = text.lstrip() if self.chat else text
@@ -116,18 +116,18 @@ class Answer:
         counted = usage(self._prompt_tokens, pieces[-1].tokens)
         return {**self._head, "object": kind, "choices": [choice], "usage": counted}
 
-    def chunk(self, piece: Piece, *, first: bool = False) -> dict[str, Any]:
+    def chunk(self, piece: Piece, *, first: bool = False) -> dict[str, object]:
         """One event of a stream."""
         if self.chat:
             delta = {"role": "assistant", "content": piece.text.lstrip()} if first else {"content": piece.text}
-            said: dict[str, Any] = {"delta": delta}
+            said: dict[str, object] = {"delta": delta}
         else:
             said = {"text": piece.text}
         choice = {"index": 0, **said, "logprobs": None, "finish_reason": piece.finish}
         kind = "chat.completion.chunk" if self.chat else "text_completion"
         return {**self._head, "object": kind, "choices": [choice]}
 
-    def usage_chunk(self, tokens: int) -> dict[str, Any]:
+    def usage_chunk(self, tokens: int) -> dict[str, object]:
         """The last event, if the request asked for it."""
         kind = "chat.completion.chunk" if self.chat else "text_completion"
         return {**self._head, "object": kind, "choices": [], "usage": usage(self._prompt_tokens, tokens)}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,13 +15,56 @@ from pmc_llama.corpus.download.fetch import fetch, get
 from pmc_llama.corpus.readers.base import scan_lines
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json, write_json
+from pmc_llama.files import read_record, write_json
 from pmc_llama.progress import Progress
 
 API = "https://api.semanticscholar.org/datasets/v1"
 KEY_VARIABLE = "S2_API_KEY"
 LEAST_ROWS = {"s2orc": 5_000_000, "s2orc_v2": 5_000_000, "papers": 100_000_000}
 """Fewer rows than this mean an incomplete release: there were some with 150,000 rows of s2orc."""
+
+T = TypeVar("T")
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """One shard that lies here whole."""
+
+    bytes: int
+    rows: int
+
+
+class Manifest(msgspec.Struct, omit_defaults=True):
+    """`manifest.json`: of which release (or from which to which) the shards are, and those that lie here."""
+
+    dataset: str
+    release: str | None = None
+    start: str | None = msgspec.field(name="from", default=None)
+    end: str | None = msgspec.field(name="to", default=None)
+    files: dict[str, Fetched] = {}
+
+
+class Increment(msgspec.Struct, frozen=True):
+    """What changed up to one release: links to files of new rows and of deleted papers."""
+
+    to_release: str
+    update_files: list[str]
+    delete_files: list[str]
+
+    def files(self, kind: str) -> list[str]:
+        """Links of one kind, `update` or `delete`."""
+        return self.update_files if kind == "update" else self.delete_files
+
+
+class _Release(msgspec.Struct, frozen=True):
+    release_id: str
+
+
+class _Files(msgspec.Struct, frozen=True):
+    files: list[str]
+
+
+class _Diffs(msgspec.Struct, frozen=True):
+    diffs: list[Increment]
 
 
 class S2Api:
@@ -34,21 +77,21 @@ class S2Api:
 
     def release(self, name: str = "latest") -> str:
         """The id (a date) of a release."""
-        return str(self._call(f"release/{name}")["release_id"])
+        return self._call(f"release/{name}", _Release).release_id
 
     def files(self, release: str, dataset: str) -> dict[str, str]:
         """Signed links by shard name; only the name stays the same between calls."""
-        return _by_name(self._call(f"release/{release}/dataset/{dataset}")["files"])
+        return _by_name(self._call(f"release/{release}/dataset/{dataset}", _Files).files)
 
-    def diffs(self, start: str, end: str, dataset: str) -> list[dict[str, Any]]:
+    def diffs(self, start: str, end: str, dataset: str) -> list[Increment]:
         """The increments that lead from one release to another, in the order in which they apply."""
-        return list(self._call(f"diffs/{start}/to/{end}/{dataset}")["diffs"])
+        return list(self._call(f"diffs/{start}/to/{end}/{dataset}", _Diffs).diffs)
 
-    def _call(self, path: str) -> dict[str, Any]:
+    def _call(self, path: str, kind: type[T]) -> T:
         answer = get(f"{self._address}/{path}", self._headers, self._sleep)
         try:
-            return dict(msgspec.json.decode(answer))
-        except (msgspec.DecodeError, TypeError) as error:
+            return msgspec.json.decode(answer, type=kind)
+        except msgspec.DecodeError as error:
             raise InputError(f"{self._address}/{path}: the answer is not what the API documents ({error})") from error
 
 
@@ -65,7 +108,7 @@ def download_dataset(
     connections: int = 4,
     least_rows: int | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
+) -> Manifest:
     """Fetch all shards of a data set into `out`; returns `manifest.json`'s value: release, and bytes and rows a shard.
 
     Shards that are in the manifest are not fetched again. Raises InputError when a shard cannot be fetched or is no
@@ -74,9 +117,9 @@ def download_dataset(
     api = api or S2Api(sleep=sleep)
     release = api.release(release)
     links = _Links(lambda: api.files(release, dataset))
-    manifest = _Manifest(out / "manifest.json", {"dataset": dataset, "release": release})
+    manifest = _Kept(out / "manifest.json", Manifest(dataset, release=release))
     _fetch_all(sorted(links.names), links, out, manifest, connections, sleep)
-    rows = sum(shard["rows"] for shard in manifest.value["files"].values())
+    rows = sum(shard.rows for shard in manifest.value.files.values())
     least = LEAST_ROWS.get(dataset, 1) if least_rows is None else least_rows
     if rows < least:
         raise InputError(
@@ -95,22 +138,22 @@ def download_diffs(
     api: S2Api | None = None,
     connections: int = 4,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
+) -> Manifest:
     """Fetch the changes from release `start` to `end` into `out/<release>/{update,delete}`.
 
     Give the update files to the recipe as more `paths` of the source (the newest row of a paper wins) and the delete
     files as its `deleted`. Returns `manifest.json`'s value.
     """
     api = api or S2Api(sleep=sleep)
-    manifest = _Manifest(out / "manifest.json", {"dataset": dataset, "from": start, "to": end})
+    manifest = _Kept(out / "manifest.json", Manifest(dataset, start=start, end=end))
     for number, increment in enumerate(api.diffs(start, end, dataset)):
-        folder = out / str(increment["to_release"])
+        folder = out / increment.to_release
         for kind in ("update", "delete"):
 
             def current(number: int = number, kind: str = kind) -> dict[str, str]:
-                return _by_name(api.diffs(start, end, dataset)[number][f"{kind}_files"])
+                return _by_name(api.diffs(start, end, dataset)[number].files(kind))
 
-            links = _Links(current, _by_name(increment[f"{kind}_files"]))
+            links = _Links(current, _by_name(increment.files(kind)))
             _fetch_all(sorted(links.names), links, folder / kind, manifest, connections, sleep)
     return manifest.value
 
@@ -132,25 +175,25 @@ class _Links:
             return self._fresh.pop(name)
 
 
-class _Manifest:
+class _Kept:
     """What was fetched, written after each file."""
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, about: Manifest) -> None:
         self._path, self._lock = path, threading.Lock()
-        self.value: dict[str, Any] = about | {"files": {}}
+        self.value = about
         if path.exists():
-            before = read_json(path)
-            if {key: before.get(key) for key in about} != about:
-                raise InputError(f"{path} is of {before.get('dataset')} {before.get('release')}: take another folder")
+            before = read_record(path, Manifest)
+            if msgspec.structs.replace(before, files={}) != about:
+                raise InputError(f"{path} is of {before.dataset} {before.release}: take another folder")
             self.value = before
 
     def holds(self, path: Path) -> bool:
-        entry = self.value["files"].get(self._name(path))
-        return entry is not None and path.exists() and path.stat().st_size == entry["bytes"]
+        entry = self.value.files.get(self._name(path))
+        return entry is not None and path.exists() and path.stat().st_size == entry.bytes
 
     def add(self, path: Path, rows: int) -> None:
         with self._lock:
-            self.value["files"][self._name(path)] = {"bytes": path.stat().st_size, "rows": rows}
+            self.value.files[self._name(path)] = Fetched(path.stat().st_size, rows)
             write_json(self._path, self.value)
 
     def _name(self, path: Path) -> str:
@@ -158,7 +201,7 @@ class _Manifest:
 
 
 def _fetch_all(
-    names: list[str], links: _Links, out: Path, manifest: _Manifest, connections: int, sleep: Callable[[float], None]
+    names: list[str], links: _Links, out: Path, manifest: _Kept, connections: int, sleep: Callable[[float], None]
 ) -> None:
     wanted = [name for name in names if not manifest.holds(out / name)]
     lock = threading.Lock()

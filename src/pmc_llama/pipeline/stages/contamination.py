@@ -1,7 +1,5 @@
 """Test questions are looked for in everything that a model is trained on: corpora, tuning questions, instructions."""
 
-from typing import Any
-
 from pmc_llama.code import code_hash
 from pmc_llama.files import link_tree, write_json
 from pmc_llama.pipeline.identity import Input, file_inputs
@@ -39,7 +37,7 @@ class Contamination(Stage):
         """One piece."""
         recipe = context.recipe
         tasks, regimes = tuned_on(recipe), instructed(recipe)
-        settings: dict[str, Any] = {
+        settings: dict[str, object] = {
             "tests": test_settings(recipe),
             "questions": {name: recipe.tasks[name].settings("contamination") for name in tasks},
             "instructions": regimes,

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from pmc_llama.code import code_hash
 from pmc_llama.pipeline.identity import Input, corpus_inputs, file_inputs
@@ -51,7 +50,7 @@ class _Corpora(Stage):
     def _work(self, context: Context, name: str) -> Work:
         recipe, section, builds = context.recipe, context.recipe.corpora[name], context.mode.builds(name)
         work = corpus_work(name)
-        settings: dict[str, Any] = {"previous": before} if (before := context.mode.made_from(work)) else {}
+        settings: dict[str, object] = {"previous": before} if (before := context.mode.made_from(work)) else {}
         if builds:
             settings |= section.settings("corpus")
         if builds and section.decontaminate:

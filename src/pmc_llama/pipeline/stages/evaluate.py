@@ -1,7 +1,6 @@
 """Scoring: each cell's answers to each task are a piece of work of their own, and the table of all is one more."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from pmc_llama.code import code_hash
 from pmc_llama.experiment.cells import Cell, asked_as, cells
@@ -80,7 +79,7 @@ def origins(context: Context) -> dict[str, str]:
 
 def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
     regime, section = recipe.regimes[cell.regime], asked_as(recipe, cell.regime, task)
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "regime": recipe.settings("score")["regimes"][cell.regime],
         "task": section.settings("score"),
         "evaluate": recipe.evaluate.settings("score"),

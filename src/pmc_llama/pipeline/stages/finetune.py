@@ -1,7 +1,6 @@
 """Tuning: each cell of the grid that tunes is a piece of work of its own."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from pmc_llama.experiment.cells import Cell, tuned_cells
 from pmc_llama.pipeline.identity import Input, file_inputs, tokenizer_inputs
@@ -48,7 +47,7 @@ def origin_of(cell: Cell) -> str:
 def _work(recipe: Recipe, cell: Cell) -> Work:
     regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
     tasks = {} if regime.files else {name: recipe.tasks[name] for name in regime.tasks}
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "seed": cell.seed,
         "regime": regime.settings("tuning"),
         "tasks": {name: task.settings("tuning") for name, task in tasks.items()},

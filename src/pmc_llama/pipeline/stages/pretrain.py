@@ -1,7 +1,5 @@
 """Continued pre-training on the papers: what makes the adapted model."""
 
-from typing import Any
-
 from pmc_llama.pipeline.identity import tokenizer_inputs
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.records.stamps import store_work
@@ -18,7 +16,7 @@ class Pretrain(Stage):
     def works(self, context: Context) -> list[Work]:
         """One piece. It reads the stores that it is trained on; the others only measure."""
         recipe, mixed = context.recipe, context.recipe.pretrain.mixture
-        settings: dict[str, Any] = {"previous": before} if (before := context.mode.made_from(self.name)) else {}
+        settings: dict[str, object] = {"previous": before} if (before := context.mode.made_from(self.name)) else {}
         if recipe.update is not None:
             settings["update"] = recipe.update.settings("pretrain")
         texts = ["corpus"] if mixed is None else list(mixed.ratios)

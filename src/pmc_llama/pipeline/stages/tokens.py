@@ -1,7 +1,6 @@
 """The corpora become token stores, each a piece of work of its own."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from pmc_llama.code import code_hash
 from pmc_llama.pipeline.identity import tokenizer_inputs
@@ -37,7 +36,7 @@ class Tokens(Stage):
 
 def _work(context: Context, name: str) -> Work:
     recipe, work = context.recipe, store_work(name)
-    settings: dict[str, Any] = {"previous": before} if (before := context.mode.made_from(work)) else {}
+    settings: dict[str, object] = {"previous": before} if (before := context.mode.made_from(work)) else {}
 
     def content(run: RunDir) -> Mapping[str, str]:
         return read_store_info(run.store(name)).content()

@@ -28,5 +28,5 @@ class World(Stage):
 
         assert context.recipe.minimed is not None
         world = write_world(context.recipe.minimed, context.recipe.seed, out.data)
-        drugs = len(world["tuning_drugs"]) + len(world["test_drugs"])
+        drugs = len(world.tuning_drugs) + len(world.test_drugs)
         return f"papers and questions about {drugs} invented drugs written to {context.run.data}"
