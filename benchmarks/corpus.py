@@ -124,8 +124,8 @@ def report(runs: int, size_mb: float, found: dict[str, list[dict[str, Any]]]) ->
     write_json(
         ROOT / "benchmarks" / "results" / "corpus.json",
         {
-            "hardware": environment["hardware"],
-            "versions": {"python": environment["python"]} | environment["packages"] | versions,
+            "hardware": environment.hardware,
+            "versions": {"python": environment.python} | environment.packages | versions,
             "rows": rows,
             "json_mb": size_mb,
             "papers_kept": found["ours-build"][0]["rows"],

@@ -63,7 +63,7 @@ def main() -> None:
         "precision": len(found & planted) / len(found),
         "signatures_per_second": signatures_per_second,
         "others_found": [everything[number][:150] for number in sorted(found - planted)],
-        "hardware": describe_environment()["hardware"],
+        "hardware": describe_environment().hardware,
     }
     write_json(ROOT / "benchmarks" / "results" / "corpus_near.json", result)
     print({key: value for key, value in result.items() if key != "hardware"})

@@ -41,9 +41,9 @@ def build(section: dict[str, Any]) -> dict[str, float]:
         seconds = _cpu_seconds() - before
         size_bytes = sum(path.stat().st_size for path in (Path(name) / "parts").iterdir())
     return {
-        "papers_per_cpu_s": summary["kept"] / seconds,
-        "parquet_bytes_a_paper": size_bytes / summary["kept"],
-        "chars_a_paper": summary["chars"] / summary["kept"],
+        "papers_per_cpu_s": summary.kept / seconds,
+        "parquet_bytes_a_paper": size_bytes / summary.kept,
+        "chars_a_paper": summary.chars / summary.kept,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
@@ -71,7 +71,7 @@ def main() -> None:
         kilobytes = row["parquet_bytes_a_paper"] / 1000
         print(f"{row['name']:40}{row['papers_per_cpu_s']:14.0f}{kilobytes:12.1f}{row['peak_mib']:10.0f}")
     environment = describe_environment()
-    report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows}
+    report = {"hardware": environment.hardware, "versions": environment.packages, "rows": rows}
     write_json(ROOT / "benchmarks" / "results" / "corpus_rates.json", report)
 
 

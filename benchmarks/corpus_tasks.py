@@ -76,7 +76,7 @@ def ours_build(shards: list[Path], workers: int, times: int = 1) -> Task:
     shutil.rmtree(out, ignore_errors=True)
     sources = [{"name": f"s2orc{n}", "paths": ["s2orc_*.gz"]} for n in range(times)]
     section = CorpusSection.model_validate({"sources": sources, "dedup": {"exact": False}})
-    return lambda: int(build_corpus(section, shards[0].parent, out, workers=workers)["kept"])
+    return lambda: int(build_corpus(section, shards[0].parent, out, workers=workers).kept)
 
 
 def adapt(self: Any, row: dict[str, Any], path: str, place: int) -> dict[str, Any]:

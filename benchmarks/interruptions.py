@@ -200,7 +200,7 @@ def main() -> None:
             rows.append(row())
             print(rows[-1], flush=True)
     environment = describe_environment()
-    report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows}
+    report = {"hardware": environment.hardware, "versions": environment.packages, "rows": rows}
     write_json(ROOT / "benchmarks/results/interruptions.json", report)
 
 

@@ -64,7 +64,7 @@ def main() -> None:
     for kind, curve in found.items():
         print(kind, " ".join(f"{step}:{share:.4f}" for step, share in curve))
     environment = describe_environment()
-    report = {"hardware": environment["hardware"], "versions": environment["packages"], "curves": found}
+    report = {"hardware": environment.hardware, "versions": environment.packages, "curves": found}
     report["size"] = {"documents": options.documents, "tokens": options.tokens}
     write_json(ROOT / "benchmarks" / "results" / "order_coverage.json", report)
     plot(found, ROOT / "docs" / "coverage.svg")

@@ -197,7 +197,7 @@ def main() -> None:
     print(json.dumps(sweep))
     print("a loop that reads nothing:", json.dumps(noise))
     environment = describe_environment()
-    report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows, "sweep": sweep}
+    report = {"hardware": environment.hardware, "versions": environment.packages, "rows": rows, "sweep": sweep}
     report["counting"] = noise
     report["size"] = {"documents": options.documents, "tokens": options.tokens}
     write_json(Path(__file__).parent / "results" / "order_scale.json", report)

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from pmc_llama import files
@@ -81,7 +82,10 @@ def run_speed(folder: Path, options: argparse.Namespace) -> None:
             theirs = {"peer_s": peer[task]["seconds"], "peer_cpu_s": peer[task]["cpu_seconds"]}
             runs[name].append({"ours_s": ours_s, "ours_cpu_s": ours_cpu_s, **theirs})
             print(name, {key: round(value, 2) for key, value in runs[name][-1].items()}, flush=True)
-    report = {"hardware": describe_environment()["hardware"] | {"threads": options.threads}, "versions": versions()}
+    report = {
+        "hardware": msgspec.structs.asdict(describe_environment().hardware) | {"threads": options.threads},
+        "versions": versions(),
+    }
     report["model"] = {"parameters": sum(p.numel() for p in model.parameters()), "dtype": options.dtype}
     report["rows"] = [_speed_row(name, wanted[name][2], found) for name, found in runs.items()]
     if len(wanted) == len(SPEED_ROWS):

@@ -145,7 +145,7 @@ def scale(texts: list[str], runs: int) -> list[dict[str, Any]]:
         for run in range(runs):
             for workers, found in seconds.items():
                 out, started = Path(name) / f"store-{run}-{workers}", time.perf_counter()
-                tokens = encode_corpus(TokensSection(), corpus, MODEL, out, workers=workers)["tokens"]
+                tokens = encode_corpus(TokensSection(), corpus, MODEL, out, workers=workers).tokens
                 found.append(tokens / (time.perf_counter() - started))
     return [_row("two processes", "tokens/s", seconds[2], seconds[1], "one process")]
 
@@ -301,8 +301,8 @@ def main() -> None:
     for row in rows:
         print(f"{row['name']:24} {row['ours']:14,.0f} {row['peer']:14,.0f} {row['peer_name']:26} {row['ratio']:6.2f} x")
     environment = describe_environment()
-    versions = environment["packages"] | {"datatrove": "0.10.1"}
-    report = {"hardware": environment["hardware"], "versions": versions, "identity": identity, "rows": rows}
+    versions = environment.packages | {"datatrove": "0.10.1"}
+    report = {"hardware": environment.hardware, "versions": versions, "identity": identity, "rows": rows}
     write_json(ROOT / "benchmarks" / "results" / "tokens.json", report)
 
 

@@ -301,7 +301,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['name']:24} {row['ours']:9,.0f} {row['peer']:9,.0f} {row['peer_name']:24} {row['ratio']:6.2f} x")
     environment = describe_environment()
-    write_json(results, {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows})
+    write_json(results, {"hardware": environment.hardware, "versions": environment.packages, "rows": rows})
 
 
 if __name__ == "__main__":

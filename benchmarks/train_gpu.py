@@ -331,7 +331,7 @@ def main() -> None:
               f"{row['peer_name']:16} {row['ratio']:5.2f} x")  # fmt: skip
     print(f"MFU = tokens a second x FLOPs a token / dense bf16 peak; {FLOPS_FORMULA}")
     environment = describe_environment()
-    report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows}
+    report = {"hardware": environment.hardware, "versions": environment.packages, "rows": rows}
     write_json(options.results, report | {"flops": FLOPS_FORMULA, "options": {"micro_batch": options.micro_batch}})
 
 

@@ -161,7 +161,7 @@ def main() -> None:
         print(f"{row['name']:22} {', '.join(parts)}")
     if options.size != "small":
         environment = describe_environment()
-        report = {"hardware": environment["hardware"], "versions": environment["packages"], "rows": rows}
+        report = {"hardware": environment.hardware, "versions": environment.packages, "rows": rows}
         write_json(ROOT / "benchmarks/results/train_memory.json", report)
     print(json.dumps(rows))
 

@@ -1,8 +1,10 @@
 """The recipe: typed, complete errors, overrides."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from builders import small_recipe
 from pmc_llama.errors import RecipeError
@@ -65,7 +67,17 @@ def test_missing_key_is_named() -> None:
 
 def test_settings_hold_what_decides_a_result() -> None:
     raw = small_recipe() | {"pretrain": {"lr": 1e-5, "log_every": 5, "seq_len": 2048, "order": {"kind": "sweep"}}}
-    assert parse_recipe(raw).pretrain.settings() == {"lr": 1e-5, "order": {"kind": "sweep"}}
+    recipe = parse_recipe(raw)
+    assert recipe.pretrain.settings("pretrain") == {"lr": 1e-5, "order": {"kind": "sweep"}}
+    assert recipe.settings("pretrain")["pretrain"] == recipe.pretrain.settings("pretrain")
+    assert "pretrain" not in recipe.settings("tokens")
+
+
+def test_files_count_by_content_and_not_by_name() -> None:
+    recipe = parse_recipe(small_recipe())
+    assert recipe.settings("corpus") == {"corpus": {"sources": [{"name": "s2orc"}]}}
+    assert [(read.key, read.value) for read in recipe.reads("corpus")] == [("corpus.sources.0.paths", "*.jsonl.gz")]
+    assert {read.kind for read in recipe.reads("base")} == {"model", "tokenizer"}
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -121,3 +133,79 @@ def test_missing_file_proposes_the_nearest_recipe(tmp_path: Path) -> None:
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(RecipeError):
         load_recipe(write(tmp_path, text))
+
+
+def refused(tmp_path: Path, content: bytes) -> str:
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(tmp_path / "recipe.yaml")
+    assert len(str(error.value)) < 1000
+    return str(error.value)
+
+
+def bomb() -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("seed: 1\nname: x\nseed: 2", "the key 'seed' stands twice in one mapping, in lines 1 and 3"),
+        (
+            "regimes:\n  a: {kind: zero_shot}\n  a: {kind: few_shot}",
+            "'a' stands twice in one mapping, in lines 2 and 3",
+        ),
+        (bomb(), "its aliases make more than 100,000 values"),
+        ("a: &a [*a]", "a value refers to itself"),
+        ("a: " + "[" * 50_000 + "]" * 50_000, "nested too deeply"),
+        ("a: " + "[" * 200 + "]" * 200, "nested more than 100 deep"),
+        ('a: !!python/object/apply:os.system ["touch pwned"]', "is not valid YAML: could not determine a constructor"),
+        ("a: 2024-99-99", "cannot be read: month must be in"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"\x00\x01", "is not valid YAML"),
+        ("", "must be a mapping of keys to values, not NoneType"),
+        ("x: '" + "y" * 10_000 + "'", "unknown key"),
+    ],
+)
+def test_what_anybody_may_write_is_one_short_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
+    text = refused(tmp_path, content if isinstance(content, bytes) else content.encode())
+    assert message in text and "recipe.yaml" in text
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
+    text = yaml.safe_dump(small_recipe()) + "x: &x {lr: 1.0e-3, seq_len: 64}\npretrain: {<<: *x, lr: 1.0e-4}\n"
+    with pytest.raises(RecipeError, match="x: unknown key"):
+        load_recipe(write(tmp_path, text))
+    merged = text.replace("x: &x {lr: 1.0e-3, seq_len: 64}\n", "").replace("{<<: *x,", "{<<: {lr: 1, seq_len: 64},")
+    pretrain = load_recipe(write(tmp_path, merged)).pretrain
+    assert (pretrain.lr, pretrain.seq_len) == (1e-4, 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": [-1]}, "seeds: seed -1 is not between 0 and"),
+        ({"seeds": [2**32]}, "is not between 0 and"),
+        ({"seeds": [3, 3]}, "names a seed twice"),
+        ({"seeds": [True]}, "is not a number"),
+        ({"seed": True}, "is not a number"),
+        ({"seed": 2**32}, "seed: 4294967296 is not valid"),
+        ({"seed": "1e3"}, "seed: '1e3' is not valid"),
+        ({"workers": 10**6}, "workers: 1000000 is not valid"),
+        ({"pretrain": {"lr": float("nan")}}, "pretrain.lr: nan is not valid"),
+        ({"pretrain": {"lr": float("inf")}}, "pretrain.lr: inf is not valid"),
+        ({"pretrain": {"epochs": 1e300}}, "pretrain.epochs"),
+        ({"pretrain": {"seq_len": 10**11}}, "pretrain.seq_len"),
+        ({"name": ".."}, "'..' becomes a folder"),
+        ({"name": "../../etc"}, "becomes a folder"),
+        ({"name": "a."}, "no dot at the end"),
+        ({"regimes": {"a": {"kind": "zero_shot"}, "A": {"kind": "few_shot"}}}, "'a' and 'A' differ only in capitals"),
+    ],
+)
+def test_values_that_no_run_could_use_are_refused_with_their_key(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(small_recipe() | change)
+    assert message in str(error.value)

@@ -103,5 +103,5 @@ def test_a_third_revision_goes_on_from_the_second(first: Path, second: Path) -> 
 
 def test_what_it_goes_on_from_must_be_finished(first: Path, second: Path) -> None:
     unfinished = [f"run_dir={first.parent / 'other'}", f"update.previous={first.parent}"]
-    with pytest.raises(PmcLlamaError, match="has no corpus 'general': run its recipe first"):
+    with pytest.raises(PmcLlamaError, match="has no finished corpus: run its recipe first"):
         run_recipe(second / "update.yaml", unfinished)

@@ -28,7 +28,7 @@ class Check(NamedTuple):
 
 CHECKS = (
     Check(TEXTS, corpus_problems),
-    Check(frozenset({"corpus"}), update_problems),
+    Check(TEXTS | {"tokens", "pretrain"}, update_problems),
     Check(frozenset({"tokens", "evaluate"}) | TRAINING, tokenizer_problems),
     Check(TRAINING | {"evaluate"}, base_problems),
     Check(frozenset({"finetune", "evaluate"}), adapter_problems),

@@ -23,9 +23,10 @@ def update_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
     if recipe.update is None:
         return
     previous = RunDir(recipe.update.run_path)
-    for work in ("corpus", "tokens/corpus", "pretrain"):
+    needed = {name: corpus_work(name) for name in recipe.corpora} | {"tokens": "tokens/corpus", "pretrain": "pretrain"}
+    for stage, work in needed.items():
         stamp = read_stamp(previous.stamp(work))
-        if stamp is None or not stamp.finished:
+        if stage in stages and (stamp is None or not stamp.finished):
             yield f"update.previous: {previous.root} has no finished {work}: run its recipe first"
 
 

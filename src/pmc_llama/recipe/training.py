@@ -12,7 +12,7 @@ from pmc_llama.recipe.tokens import MixtureSection, OrderSection
 class OptimSection(Section):
     """AdamW and its schedule. The defaults are PMC-LLaMA's (lr 2e-5, no weight decay, cosine, 3 % warm-up)."""
 
-    lr: Annotated[float, affects(HERE)] = Field(default=2e-5, gt=0, le=100)
+    lr: Annotated[float, affects(HERE)] = Field(default=2e-5, gt=0)
     betas: Annotated[tuple[float, float], affects(HERE)] = (0.9, 0.999)
     eps: Annotated[float, affects(HERE)] = Field(default=1e-8, gt=0)
     weight_decay: Annotated[float, affects(HERE)] = Field(default=0.0, ge=0)
