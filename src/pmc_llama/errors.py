@@ -9,6 +9,10 @@ class RecipeError(PmcLlamaError):
     """A recipe key or value that cannot be used; names the path, the value and what was expected."""
 
 
+class StorageError(PmcLlamaError):
+    """A file that cannot be written: the disk is full, the folder may not be written to, the name is too long."""
+
+
 class InputError(PmcLlamaError):
     """An input file that could not be read, or that is not what the recipe says it is."""
 

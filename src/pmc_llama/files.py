@@ -4,16 +4,40 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from pmc_llama.errors import InputError
+from pmc_llama.errors import InputError, StorageError
 
 T = TypeVar("T")
+
+
+STORAGE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO),
+)
+"""What goes wrong with a place to write, and not with the program."""
+
+
+@contextmanager
+def told_where(path: Path) -> Iterator[None]:
+    """Raise StorageError, which names the file, where the block cannot write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        raise StorageError(storage_sentence(error, path)) from error
+
+
+def storage_sentence(error: OSError, path: Path | None = None) -> str:
+    """Which file cannot be written, and why."""
+    place = path or error.filename or "a file"
+    reason = os.strerror(error.errno or 0)
+    return f"{place} cannot be written: {reason}; what is finished is kept, and the same command goes on"
 
 
 @contextmanager
@@ -22,19 +46,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A crash leaves at most a `.partial` file, which nothing reads and the next run overwrites.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(partial, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    partial.replace(path)
+    with told_where(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.replace(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -97,23 +123,11 @@ def sha256_json(value: Any) -> str:
     return sha256_bytes(msgspec.json.encode(value, order="deterministic"))
 
 
-def tree_hashes(root: Path, paths: Iterable[Path], ignore: Iterable[str] = ()) -> dict[str, str]:
-    """SHA-256 of every file at or below `paths`, which are relative to `root`, by its name there."""
-    left_out = set(ignore)
-    files = [file for path in paths for file in files_below(root / path) if file.name not in left_out]
-    return {file.relative_to(root).as_posix(): sha256_file(file) for file in sorted(files)}
-
-
 def files_below(path: Path) -> list[Path]:
     """The file itself, or all files of a folder."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file() or file.is_symlink())
     return [path] if path.exists() or path.is_symlink() else []
-
-
-def digest_of(parts: Mapping[str, str]) -> str:
-    """One hash over hashes by name."""
-    return sha256_json(dict(parts))
 
 
 def link_tree(source: Path, out: Path) -> None:

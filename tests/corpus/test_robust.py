@@ -16,6 +16,7 @@ from tests.corpus.test_build import check_accounts, part_bytes, section
 from pmc_llama.corpus import stage
 from pmc_llama.corpus.build import build_corpus
 from pmc_llama.corpus.readers import base
+from pmc_llama.errors import StorageError
 
 SOURCE = {"name": "s2orc", "paths": ["*.jsonl.gz"]}
 KILLS = int(os.environ.get("PMC_LLAMA_KILLS", "3"))
@@ -112,7 +113,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         build_corpus(section(SOURCE), tmp_path, tmp_path / "out", workers=1)
     assert not (tmp_path / "out" / "corpus.json").exists()
     assert not list((tmp_path / "out").rglob("*.parquet"))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pmc_llama.checks.common import told, written_later
-from pmc_llama.errors import InputError
+from pmc_llama.errors import InputError, PmcLlamaError
 from pmc_llama.hub import MODEL_FILES, cached_folder, hub_problem, is_hub_id
 from pmc_llama.model.load import ModelOrigin, configuration, refuse_weights, shape_on_meta
 from pmc_llama.recipe import Recipe
@@ -73,7 +73,7 @@ def max_positions(recipe: Recipe) -> int | None:
         return None
     try:
         return int(configuration(origin, tokenizer).max_position_embeddings)
-    except (InputError, AttributeError):
+    except (PmcLlamaError, AttributeError):
         return None
 
 

@@ -105,3 +105,22 @@ def main() -> None:
     except PmcLlamaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        sentence = _about_storage(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _about_storage(error: BaseException | None) -> str | None:
+    """Libraries wrap a full disk or a folder that may not be written to in errors of their own: what lies beneath."""
+    from pmc_llama.files import STORAGE, storage_sentence
+
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in STORAGE:
+            return storage_sentence(error)
+        if "No space left on device" in str(error):
+            return "the disk is full; make room, what is finished is kept, and the same command goes on"
+        error = error.__cause__ or error.__context__
+    return None

@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,7 @@ def _start_worker(counter: Any) -> None:
     An orphan would go on writing files that a resumed run writes too.
     """
     _share_counter(counter)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -50,6 +52,15 @@ def _end_with_parent() -> None:
     assert parent is not None  # this is a worker
     parent.join()
     os._exit(1)
+
+
+def end_workers() -> None:
+    """End this process's workers at once: what they have not finished is done again by the next call."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    for child in children:  # one that is just starting must not find what it was to share with this process gone
+        child.join(10)
 
 
 class Engine(Protocol):
@@ -129,7 +140,9 @@ class LocalEngine:
     ) -> None:
         _share_counter(None)
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+            if kind is not None:
+                end_workers()
 
     def map(self, function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
         """`function` of each argument, in order; arguments are taken from the iterable as workers become free.

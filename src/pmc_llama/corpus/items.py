@@ -1,5 +1,6 @@
 """The work: which input files there are, in which order, and which small ones are done together."""
 
+import glob
 from pathlib import Path
 
 import msgspec
@@ -62,12 +63,18 @@ def find_files(patterns: list[str], data_root: Path, key: str) -> list[str]:
     """The files that paths, URLs and wildcards name, sorted, each once. Raises InputError when one names no file."""
     found: set[str] = set()
     for pattern in patterns:
-        full = pattern if is_remote(pattern) else str(data_root / pattern)
+        full = pattern if is_remote(pattern) or Path(pattern).is_absolute() else _below(data_root, pattern)
         matches = find(full)
         if not matches:
             raise InputError(f"{key}: {pattern!r} matches no file (looked for {full})")
         found.update(matches)
     return sorted(found)
+
+
+def _below(data_root: Path, pattern: str) -> str:
+    """A pattern relative to the root, in whose own name brackets and stars are plain characters."""
+    plain = data_root / pattern
+    return str(plain) if plain.is_file() else str(Path(glob.escape(str(data_root))) / pattern)
 
 
 def _find(source: SourceSection, data_root: Path) -> list[str]:

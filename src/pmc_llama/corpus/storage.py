@@ -49,10 +49,25 @@ def open_raw(path: str) -> BinaryIO:
 def find(pattern: str) -> list[str]:
     """The files that a path or URL with wildcards names, sorted."""
     if not is_remote(pattern):
-        return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
+        if Path(pattern).is_file():
+            return [pattern]  # a name that holds brackets or a star itself
+        return sorted(path for path in glob.glob(pattern, recursive=True) if _is_input(Path(path)))  # noqa: PTH207
     filesystem, inner = _remote(pattern)
     found = filesystem.glob(inner) if any(mark in inner for mark in "*?[") else [inner] * filesystem.isfile(inner)
     return sorted(str(filesystem.unstrip_protocol(path)) for path in found)
+
+
+def _is_input(path: Path) -> bool:
+    """Whether a wildcard's match is a file. Raises InputError for what only looks like one: it would be left out."""
+    if path.is_file():
+        return True
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{str(path)!r} is a link to {str(path.readlink())!r}, which is not there")
+    if path.is_dir():
+        if path.suffix in (".gz", ".jsonl", ".json", ".parquet", ".xml", ".nxml", ".tar"):
+            raise InputError(f"{str(path)!r} is a folder, although it is named like an input file")
+        return False
+    raise InputError(f"{str(path)!r} is neither a file nor a folder, so it cannot be read as an input")
 
 
 class Stat(NamedTuple):

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from pmc_llama.errors import StorageError
 from pmc_llama.files import read_json, write_json
 
 MAX_PART_BYTES = 4 * 2**30
@@ -48,7 +50,7 @@ def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
             if is_first:
                 tensors[name] = whole
         if is_first:
-            save_file(tensors, folder / file, metadata={"format": "pt"})
+            _save(tensors, folder / file)
             index |= dict.fromkeys(names, file)
     if is_first and len(parts) > 1:
         total_bytes = sum(value.numel() * value.element_size() for value in parameters.values())
@@ -87,11 +89,18 @@ def _write_adapter(model: PeftModel, folder: Path, base: str, is_first: bool) ->
     if not is_first:
         return
     state = get_peft_model_state_dict(model, state_dict=trained)
-    save_file(state, folder / "adapter_model.safetensors")
+    _save(state, folder / "adapter_model.safetensors")
     config: Any = model.peft_config["default"]
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(folder)
     _put_in_order(folder / "adapter_config.json")
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # what lies beneath is an OSError of the library's own
+        raise StorageError(f"{file} cannot be written: {error}; the checkpoints are kept") from error
 
 
 def _put_in_order(config: Path) -> None:

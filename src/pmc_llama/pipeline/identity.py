@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from pmc_llama.corpus.items import find_files, plan_items
+from pmc_llama.corpus.items import find_files, plan_items, printable
 from pmc_llama.corpus.storage import InputFile, is_remote, stat
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_file, sha256_json
@@ -112,7 +112,7 @@ def corpus_inputs(section: CorpusSection, data_root: Path) -> list[Input]:
     """The files of a corpus, in the units that its ledgers count, and the tables that complete its sources."""
     items = plan_items(section, data_root)
     found = [
-        Input(f"{section.sources[item.source].name}/{item.name}", tuple(path for path, _, _ in item.files))
+        Input(f"{section.sources[item.source].name}/{printable(item.name)}", tuple(path for path, _, _ in item.files))
         for item in items
     ]
     for source in section.sources:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pmc_llama.files import digest_of, tree_hashes
+from pmc_llama.files import sha256_json
 from pmc_llama.pipeline import making
 from pmc_llama.pipeline.identity import Input
 from pmc_llama.pipeline.stamps import Stamps
 from pmc_llama.pipeline.update import Mode
 from pmc_llama.recipe import Recipe
-from pmc_llama.records.stamps import MADE_BY
+from pmc_llama.records.stamps import content_hash
 from pmc_llama.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class Work:
     def token(self, run: RunDir) -> str:
         """Hash of what was made."""
         if self.content is not None:
-            return digest_of(self.content(run))
-        return digest_of(tree_hashes(run.root, self.outputs, ignore=[MADE_BY]))
+            return sha256_json(dict(self.content(run)))
+        return content_hash(run.root, self.outputs)
 
 
 @dataclass(frozen=True)

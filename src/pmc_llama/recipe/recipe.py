@@ -20,6 +20,7 @@ from pmc_llama.recipe.update import UpdateSection
 RESERVED = ("corpus", "general", "earlier", "all")
 """Names of texts that are not for further corpora; `earlier` and `all` are an update's and a mixture's own."""
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
+LONGEST_NAME = 80
 SEEDS = 2**32
 """Seeds are below this, as numpy and torch take them."""
 
@@ -96,9 +97,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _references_exist(self) -> "Recipe":
         for name in [self.name, *self.tasks, *self.regimes, *self.extra]:
-            if not NAME.fullmatch(name):
+            if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
                 raise ValueError(
-                    f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only, no dot at the end"
+                    f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only, no dot at the end, "
+                    f"at most {LONGEST_NAME} characters"
                 )
         for regime, section in self.regimes.items():
             for task in section.tasks:

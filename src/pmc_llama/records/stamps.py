@@ -1,11 +1,12 @@
 """A run's own records: the stamp of each piece of work, what a model was made by, and the history."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pmc_llama.files import read_record, sha256_json
+from pmc_llama.files import files_below, read_json, read_record, sha256_file, sha256_json
 from pmc_llama.run_dir import RunDir
 
 
@@ -116,6 +117,22 @@ def tuning_work(cell: str) -> str:
 def answers_work(cell: str, task: str) -> str:
     """The piece of work that asks a cell's model a task."""
     return f"score/{cell}/{task}"
+
+
+def content_hash(root: Path, places: Iterable[Path]) -> str:
+    """One hash over the files at and below `places`, relative to `root`: what was made, wherever the run lies.
+
+    What stands beside a model's weights on how it was made, and where an adapter's base lies, is no part of it.
+    """
+    files = [file for place in places for file in files_below(root / place) if file.name != MADE_BY]
+    hashes = {file.relative_to(root).as_posix(): _content(file) for file in files}
+    return sha256_json(hashes)
+
+
+def _content(file: Path) -> str:
+    if file.name != "adapter_config.json":
+        return sha256_file(file)
+    return sha256_json({name: one for name, one in read_json(file).items() if name != "base_model_name_or_path"})
 
 
 def read_stamp(path: Path) -> Stamp | None:

@@ -1,12 +1,12 @@
 """Whether a model, the results and the recipe of a run belong together: what does not fit is not let out of the run."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from pmc_llama.errors import InputError
-from pmc_llama.files import digest_of, tree_hashes
 from pmc_llama.recipe import Recipe
 from pmc_llama.records.results import Results, read_results
-from pmc_llama.records.stamps import MADE_BY, Stamp, read_stamp
+from pmc_llama.records.stamps import Stamp, content_hash, read_stamp
 from pmc_llama.release.trained import Trained, recipe_from
 from pmc_llama.run_dir import RunDir
 
@@ -23,7 +23,7 @@ def stamp_of(model: Trained) -> Stamp:
     folder = model.adapter or (model.folder if model.which != "base" or stamp.files else None)
     if folder is not None and stamp.places:
         place = run.root / stamp.places[0]
-        if digest_of(tree_hashes(run.root, [place.relative_to(run.root)], ignore=[MADE_BY])) != stamp.token:
+        if content_hash(run.root, [Path(stamp.places[0])]) != stamp.token:
             raise InputError(f"{place} is not the model that {model.work} made: it was changed or replaced since")
     for work, token in stamp.upstream.items():
         upstream = read_stamp(run.stamp(work))

@@ -1,6 +1,7 @@
 """The stage that writes a corpus into a token store, and appends new papers to one."""
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -148,9 +149,20 @@ def _results(jobs: list[_Job], workers: int) -> Iterator[tuple[int, Shard]]:
         yield from map(_encode_part, jobs)
         _worker_encoder.cache_clear()  # its memo is large, and this process goes on to other stages
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(_encode_part, job) for job in jobs]):
-            yield future.result()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals_to_the_first) as pool:
+        try:
+            for future in as_completed([pool.submit(_encode_part, job) for job in jobs]):
+                yield future.result()
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def _leave_signals_to_the_first() -> None:
+    """Ctrl-C reaches all processes of a terminal; the one that started them decides what becomes of their work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _encode_part(job: _Job) -> tuple[int, Shard]:
