@@ -12,7 +12,7 @@ import pmc_llama
 ROOT = Path(pmc_llama.__file__).parent
 LAYERS = [
     {"errors"},
-    {"files", "progress", "hub", "code"},
+    {"files", "progress", "hub", "code", "signals"},
     {"run_dir"},
     {"records"},
     {"recipe", "recipes", "environment", "licenses"},

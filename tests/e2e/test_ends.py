@@ -97,7 +97,8 @@ def test_a_run_directory_with_a_name_too_long_is_one_sentence(recipe: Path, tmp_
 def test_the_slurm_script_goes_back_into_the_queue_when_it_was_stopped_and_only_then(
     tmp_path: Path, status: int, requeued: bool, ends: int
 ) -> None:
-    srun = f"#!/bin/bash\nSLURM_PROCID=1 SLURM_LOCALID=1 \"${{@:2:3}}\" task bash -c 'echo $RANK $WORLD_SIZE $MASTER_PORT >> ran; exit {status}'\n"
+    ran = f"echo $RANK $WORLD_SIZE $MASTER_PORT >> ran; exit {status}"
+    srun = f"#!/bin/bash\nSLURM_PROCID=1 SLURM_LOCALID=1 \"${{@:2:3}}\" task bash -c '{ran}'\n"
     scripts = {"srun": srun, "scontrol": '#!/bin/bash\n[ "$1" = show ] && echo node1 || echo "$@" >> requeued\n'}
     for name, text in scripts.items():
         (tmp_path / name).write_text(text)

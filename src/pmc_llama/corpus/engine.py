@@ -3,7 +3,6 @@
 import itertools
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from pmc_llama.errors import PmcLlamaError
 from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.signals import leave_to_the_first, ready, signals_held
 
 AHEAD_PER_WORKER = 2
 """Calls given out before their results are taken, over all maps of an engine: bounds what waits in memory."""
@@ -43,7 +43,7 @@ def _start_worker(counter: Any) -> None:
     An orphan would go on writing files that a resumed run writes too.
     """
     _share_counter(counter)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
+    leave_to_the_first()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -133,6 +133,8 @@ class LocalEngine:
             self._pool = ProcessPoolExecutor(
                 self.workers, mp_context=self._context, initializer=_start_worker, initargs=(self._counter,)
             )
+            with signals_held():
+                self._pool.submit(ready)
         return self
 
     def __exit__(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from pmc_llama.errors import INTERRUPTED, STOPPED, Stopped
+from pmc_llama.signals import STOPPING
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def stops_cleanly() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before = {number: signal.signal(number, _stop) for number in STOPPING}
     try:
         yield
     finally:

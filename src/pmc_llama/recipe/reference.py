@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.effects import ARTEFACTS, HERE, effect_of
 
 PLAIN_TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 INTRODUCTION = """# Recipe reference
@@ -20,6 +21,11 @@ INTRODUCTION = """# Recipe reference
 Every key of a recipe, its type, its default and what it means. Generated from the code by `make docs`; a test keeps it
 true.
 Unknown keys are errors. `--set KEY=VALUE` on the command line overrides any key, as in `--set pretrain.lr=1e-5`.
+
+`affects` says what is made again when a key's value changes: the corpus, the contamination report, the tokens, the base,
+the pre-trained model, the tuned models, the scores, the report. *Its use* stands for what the section is used for: in
+`pretrain` a learning rate affects the adapted model, in a regime the tuned ones. Keys that name files count by the
+files' content. What affects nothing may change at any time, also between two calls of one training run.
 """
 
 
@@ -50,10 +56,10 @@ def _sections() -> list[tuple[str, type[Section]]]:
 
 
 def _table(section: type[Section]) -> str:
-    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    rows = ["| key | type | default | affects | meaning |", "|---|---|---|---|---|"]
     for name, field in section.model_fields.items():
         meaning = _prose(field.description or "").replace("|", "\\|").replace("\n", " ")
-        rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |")
+        rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {_affects(field)} | {meaning} |")
     return "\n".join(rows)
 
 
@@ -86,6 +92,12 @@ def _type(annotation: Any) -> str:  # noqa: PLR0911 - one case a kind of type
             return "section"
         case _:
             return PLAIN_TYPES.get(annotation, "any")
+
+
+def _affects(field: FieldInfo) -> str:
+    effect = effect_of(field)
+    named = [name for name in ARTEFACTS if name in effect.artefacts]
+    return ", ".join([*(["its use"] if HERE in effect.artefacts else []), *named]) or "nothing"
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,7 +1,6 @@
 """The stage that writes a corpus into a token store, and appends new papers to one."""
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pmc_llama.recipe.tokens import TokensSection
 from pmc_llama.records.corpus import PartFile, read_corpus_summary
 from pmc_llama.records.tokens import StoreInfo, read_store_info
 from pmc_llama.run_dir import CorpusDir
+from pmc_llama.signals import leave_to_the_first, ready, signals_held
 from pmc_llama.tokens.convert import hf_tokenizer
 from pmc_llama.tokens.encoders import Encoder, load_encoder, tokenizer_sha256
 from pmc_llama.tokens.sentencepiece import SentencePieceEncoder
@@ -150,19 +150,16 @@ def _results(jobs: list[_Job], workers: int) -> Iterator[tuple[int, Shard]]:
         _worker_encoder.cache_clear()  # its memo is large, and this process goes on to other stages
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals_to_the_first) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=leave_to_the_first) as pool:
         try:
+            with signals_held():
+                pool.submit(ready)
             for future in as_completed([pool.submit(_encode_part, job) for job in jobs]):
                 yield future.result()
         except BaseException:
             for child in multiprocessing.active_children():
                 child.terminate()
             raise
-
-
-def _leave_signals_to_the_first() -> None:
-    """Ctrl-C reaches all processes of a terminal; the one that started them decides what becomes of their work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _encode_part(job: _Job) -> tuple[int, Shard]:

@@ -2,6 +2,8 @@
 
 import atexit
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from pmc_llama.errors import RecipeError
 
 T = TypeVar("T")
+PARENT_LOOKED_AT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def join_world(shard_processes: int | None = None) -> Iterator[World]:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
             _choose_gpu()
+            if "TORCHELASTIC_RUN_ID" in os.environ:
+                threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
             dist.init_process_group(backend)
             atexit.register(dist.destroy_process_group)
         else:
@@ -87,6 +92,13 @@ def join_world(shard_processes: int | None = None) -> Iterator[World]:
     finally:
         if alone:
             dist.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """End when torchrun, which started this process, was killed: an orphan would go on writing what a new one writes."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_LOOKED_AT_S)
+    os._exit(1)
 
 
 def _choose_gpu() -> None:
