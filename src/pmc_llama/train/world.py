@@ -95,7 +95,7 @@ def join_world(shard_processes: int | None = None) -> Iterator[World]:
 
 
 def _end_with(parent: int) -> None:
-    """End when torchrun, which started this process, was killed: an orphan would go on writing what a new one writes."""
+    """End when torchrun, which started this process, was killed: an orphan would go on writing what others write."""
     while os.getppid() == parent:
         time.sleep(PARENT_LOOKED_AT_S)
     os._exit(1)
