@@ -164,8 +164,7 @@ class Pipeline:
         assert world is not None
         with self._locked_together():
             todo, refused = world.from_first(lambda: self._plan_together(name, retrain))
-            if refused is not None:
-                raise PmcLlamaError(refused)
+            self._refuse_together(refused)
             stage = next(stage for stage in self.stages if stage.name == name)
             if todo:
                 named = {work.name: work for work in self.works(stage)}
@@ -192,6 +191,14 @@ class Pipeline:
         except PmcLlamaError as error:
             return [], str(error)
 
+    def _refuse_together(self, reason: str | None) -> None:
+        """End all processes; the first one says why."""
+        if reason is None:
+            return
+        if self.context.writes:
+            raise PmcLlamaError(reason)
+        raise SystemExit(2)
+
     def _run_stage(self, stage: Stage, retraining: Retraining, forced: Sequence[str]) -> None:
         works = self.works(stage)
         reasons = {work.name: self.context.stamps.why_stale(work) for work in works}
@@ -216,6 +223,8 @@ class Pipeline:
         if self.context.writes:
             seconds = time.monotonic() - started_s
             print(f"{stage.name}: {summary} ({seconds:.1f} s)", flush=True)
+            for left in (home for work in todo for home in self.run_dir.all_making(work.name)):
+                print(f"  unfinished training with other settings is kept in {left.root}", flush=True)
             self._log(Event(making.now(), "finished", work=stage.name, seconds=round(seconds, 3), summary=summary))
 
     def _prepare(self) -> None:
@@ -276,9 +285,7 @@ class Pipeline:
                 return str(error)
             return None
 
-        refused = world.from_first(take)
-        if refused is not None:
-            raise PmcLlamaError(refused)
+        self._refuse_together(world.from_first(take))
         try:
             yield
         finally:

@@ -23,9 +23,9 @@ true.
 Unknown keys are errors. `--set KEY=VALUE` on the command line overrides any key, as in `--set pretrain.lr=1e-5`.
 
 `affects` says what is made again when a key's value changes: the corpus, the contamination report, the tokens, the
-base, the pre-trained model, the tuned models, the scores, the report. *Its use* stands for what the section is used for: in
-`pretrain` a learning rate affects the adapted model, in a regime the tuned ones. Keys that name files count by the
-files' content. What affects nothing may change at any time, also between two calls of one training run.
+base, the pre-trained model, the tuned models, the scores, the report. *Its use* stands for what the section is used
+for: in `pretrain` a learning rate affects the adapted model, in a regime the tuned ones. Keys that name files count by
+the files' content. What affects nothing may change at any time, also between two calls of one training run.
 """
 
 
