@@ -88,8 +88,10 @@ def test_interrupted_or_repeated_measurement_reads_only_what_is_missing(
 
 
 def test_questions_are_found_in_tuning_questions_and_instructions_too() -> None:
-    texts = [("train-1", f"{LONG} And why?"), ("train-2", "Something else that is asked for.")]
+    stock = " ".join(LONG.split()[:13])  # a phrase that many questions begin with
+    texts = [("train-1", f"{LONG} And why?"), ("train-2", "Something else that is asked for."), ("train-3", stock)]
     text = measure_texts("questions", texts, [*PROBES, Probe("c", "7", "Short?", 7)])
-    assert hits(text) == {"a": ["q1"], "b": [], "c": []} and text.documents == 2
+    assert hits(text) == {"a": ["q1"], "b": [], "c": []} and text.documents == 3
+    assert hits(measure_texts("questions", [("train-3", stock)], PROBES)) == {"a": [], "b": []}
     assert Contamination({"questions/t": text}).found() == {"a": {"q1"}}
     assert text.tasks["c"].untestable == 0, "known by its PubMed id in papers"

@@ -3,14 +3,10 @@
 One file per subject, each a function in `CHECKS`; they ask the rules of the code that will do the work.
 """
 
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Collection, Iterator
+from importlib import import_module
 from typing import NamedTuple
 
-from pmc_llama.checks.engines import engine_problems
-from pmc_llama.checks.inputs import corpus_problems, update_problems
-from pmc_llama.checks.models import adapter_problems, base_problems, tokenizer_problems
-from pmc_llama.checks.questions import asking_problems, file_problems, tuning_problems
-from pmc_llama.checks.space import space_problems
 from pmc_llama.errors import RecipeError
 from pmc_llama.recipe import Recipe
 
@@ -20,23 +16,33 @@ ALL = TEXTS | TRAINING | {"contamination", "tokens", "evaluate"}
 
 
 class Check(NamedTuple):
-    """One subject: the stages that need it, and what is wrong, a sentence each."""
+    """One subject: the stages that need it, and the function that yields what is wrong, a sentence each.
+
+    The function is named, and imported when it is needed: what looks at models takes seconds to import.
+    """
 
     stages: frozenset[str]
-    problems: Callable[[Recipe, Set[str]], Iterator[str]]
+    module: str
+    function: str
+
+    def problems(self, recipe: Recipe, stages: frozenset[str]) -> Iterator[str]:
+        """What is wrong."""
+        yield from getattr(import_module(f"pmc_llama.checks.{self.module}"), self.function)(recipe, stages)
 
 
 CHECKS = (
-    Check(TEXTS, corpus_problems),
-    Check(TEXTS | {"tokens", "pretrain"}, update_problems),
-    Check(frozenset({"tokens", "evaluate"}) | TRAINING, tokenizer_problems),
-    Check(TRAINING | {"evaluate"}, base_problems),
-    Check(frozenset({"finetune", "evaluate"}), adapter_problems),
-    Check(frozenset({"contamination", "finetune", "evaluate"}), file_problems),
-    Check(frozenset({"finetune"}), tuning_problems),
-    Check(frozenset({"evaluate"}), asking_problems),
-    Check(ALL, engine_problems),
-    Check(ALL, space_problems),
+    Check(TEXTS, "inputs", "corpus_problems"),
+    Check(TEXTS | {"tokens", "pretrain"}, "inputs", "update_problems"),
+    Check(frozenset({"tokens", "evaluate"}) | TRAINING, "models", "tokenizer_problems"),
+    Check(TRAINING | {"evaluate"}, "models", "base_problems"),
+    Check(frozenset({"finetune", "evaluate"}), "models", "adapter_problems"),
+    Check(frozenset({"contamination", "finetune", "evaluate"}), "questions", "file_problems"),
+    Check(frozenset({"finetune"}), "questions", "tuning_problems"),
+    Check(frozenset({"evaluate"}), "questions", "asking_problems"),
+    Check(TEXTS, "engines", "corpus_engine_problems"),
+    Check(TRAINING, "engines", "training_engine_problems"),
+    Check(frozenset({"evaluate"}), "engines", "writing_engine_problems"),
+    Check(ALL, "space", "space_problems"),
 )
 
 

@@ -5,25 +5,21 @@ from collections.abc import Iterator, Set
 
 from pmc_llama.checks.common import told
 from pmc_llama.corpus.storage import is_remote
-from pmc_llama.model.precision import training_dtype
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.training import TrainSection
 
 PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 
 
-def engine_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
-    """What is named and not installed, or not to be had on this machine."""
-    if stages & {"general", "extra", "corpus"}:
-        yield from _corpora(recipe)
-    if stages & {"base", "pretrain", "finetune"}:
-        yield from _trainings(recipe, stages)
+def writing_engine_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
+    """What writes answers and is not installed."""
     written = any(task.method == "generation" and task.test for task in recipe.tasks.values())
-    if "evaluate" in stages and written and recipe.evaluate.generation.engine == "vllm":
+    if written and recipe.evaluate.generation.engine == "vllm":
         yield from _needs("evaluate.generation.engine", "vllm", "vllm")
 
 
-def _corpora(recipe: Recipe) -> Iterator[str]:
+def corpus_engine_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
+    """What corpora need and is not installed."""
     for name, section in recipe.corpora.items():
         key = name if name in ("corpus", "general") else f"extra.{name}"
         if section.engine == "ray":
@@ -38,8 +34,11 @@ def _corpora(recipe: Recipe) -> Iterator[str]:
                     yield from _needs(f"{key}.sources.{number}", package, "cloud")
 
 
-def _trainings(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
+def training_engine_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
+    """What training needs, and is not installed or not to be had on this machine."""
     import torch
+
+    from pmc_llama.model.precision import training_dtype
 
     sections: dict[str, TrainSection] = {}
     if "base" in stages and recipe.base.train is not None:

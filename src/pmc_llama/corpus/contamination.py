@@ -24,6 +24,8 @@ NGRAM_WORDS = 13
 MIN_WORDS = 5
 """Shorter questions are found in unrelated papers; they are counted as not testable."""
 EXAMPLES = 10
+LEAST_SHARE = 0.5
+"""Of a question's runs of 13 words, in texts that are questions themselves."""
 BATCH_PAPERS = 256
 
 
@@ -54,6 +56,7 @@ class Contamination:
         self.probes = list(probes)
         self.untestable: Counter[str] = Counter()
         self._pmids: dict[int, list[int]] = defaultdict(list)
+        self._runs: dict[int, int] = {}
         by_length: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for number, probe in enumerate(self.probes):
             if probe.pmid is not None:
@@ -63,20 +66,28 @@ class Contamination:
             if length < MIN_WORDS:
                 self.untestable[probe.task] += probe.pmid is None
                 continue
-            by_length[length] += [(int(value), number) for value in shingles(words, length)]
+            runs = np.unique(shingles(words, length))
+            self._runs[number] = len(runs)
+            by_length[length] += [(int(value), number) for value in runs]
         self._tables = {length: _table(entries) for length, entries in sorted(by_length.items())}
 
-    def hits(self, document_id: str, text: str, pmid: int | None) -> list[Hit]:
-        """The questions that stand in a document, each once, by the strongest evidence."""
+    def hits(self, document_id: str, text: str, pmid: int | None, least_share: float = 0.0) -> list[Hit]:
+        """The questions that stand in a document, each once, by the strongest evidence.
+
+        `least_share`: of a question's runs of words, how many must stand there; 0 asks for one.
+        """
         found = dict.fromkeys(self._pmids.get(pmid or 0, ()), "pmid")
         words = word_hashes(text)
+        counts: Counter[int] = Counter()
         for length, (keys, numbers) in self._tables.items():
             values = shingles(words, length)
             places = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
             for key in np.unique(values[keys[places] == values]):
                 left, right = np.searchsorted(keys, key, "left"), np.searchsorted(keys, key, "right")
                 for number in numbers[left:right].tolist():
-                    found.setdefault(number, "ngram" if length == NGRAM_WORDS else "question")
+                    counts[number] += 1
+                    if counts[number] >= least_share * self._runs[number]:
+                        found.setdefault(number, "ngram" if length == NGRAM_WORDS else "question")
         probes = ((self.probes[number], kind) for number, kind in sorted(found.items()))
         return [Hit(probe.task, probe.question_id, document_id, kind) for probe, kind in probes]
 
@@ -141,10 +152,14 @@ def measure_corpus(section: CorpusSection, corpus: Path, probes: Sequence[Probe]
 
 
 def measure_texts(kind: str, texts: Iterable[tuple[str, str]], probes: Sequence[Probe]) -> Text:
-    """Look for questions in texts with ids that are no papers: tuning questions, or rows of instructions."""
+    """Look for questions in texts with ids that are no papers: tuning questions, or rows of instructions.
+
+    Questions of one kind share stock phrases of more than 13 words ("the most likely diagnosis", vital signs, a
+    template), so half of a question's runs must stand in one text.
+    """
     index, hits, documents = Contamination(probes), list[Hit](), 0
     for document_id, text in texts:
-        hits += index.hits(document_id, text, None)
+        hits += index.hits(document_id, text, None, least_share=LEAST_SHARE)
         documents += 1
     return Text(kind, documents, index.report(hits))
 

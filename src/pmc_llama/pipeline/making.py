@@ -97,7 +97,7 @@ def finish(run: RunDir, work: "Work", started: Started) -> None:
 
 
 def forget(run: RunDir, work: "Work") -> None:
-    """Throw away unfinished work of these settings, so that it begins from nothing; what is finished stays until then."""
+    """Throw away unfinished work of these settings, so that it begins from nothing; what is finished stays."""
     for home in run.all_making(work.name):
         stamp = read_stamp(home.making_stamp)
         if stamp is None or stamp.settings == plain(work.settings):

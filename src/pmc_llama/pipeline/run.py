@@ -127,13 +127,14 @@ class Pipeline:
 
     def check(self, until: str | None = None) -> None:
         """Raise for everything that can be known to fail in the stages that would run."""
-        from pmc_llama.checks import check_recipe
-
         reasons = self.stale(until)
         would_run = {
             stage.name for stage in self._up_to(until) if any(reasons[work.name] for work in self.works(stage))
         }
-        check_recipe(self.recipe, stages=would_run)
+        if would_run:
+            from pmc_llama.checks import check_recipe
+
+            check_recipe(self.recipe, stages=would_run)
 
     def run(self, *, until: str | None = None, force: str | None = None, retrain: bool = False) -> None:
         """Bring all stages up to `until` up to date; `force` redoes that stage.
