@@ -10,7 +10,8 @@ def count_licenses(corpus: Path) -> list[tuple[str | None, int]]:
     import polars as pl
 
     parts = CorpusDir(corpus).parts
-    if not any(parts.glob("*.parquet")):
+    files = sorted(parts.glob("*.parquet"))
+    if not files:
         return []
-    counts = pl.scan_parquet(parts / "*.parquet").group_by("license").len()
+    counts = pl.scan_parquet(files, glob=False).group_by("license").len()
     return counts.sort(["len", "license"], descending=[True, False], nulls_last=True).collect().rows()

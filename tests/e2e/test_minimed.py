@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,3 +180,12 @@ def test_each_stage_is_a_verb(workplace: Path, verb: str) -> None:
     done = pmc_llama(workplace, verb, "recipes/minimed.yaml")
     assert done.returncode == 0, done.stderr
     assert "up to date" in done.stdout
+
+
+def test_a_run_may_lie_in_a_folder_whose_name_is_a_pattern(workplace: Path, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run [1]*"
+    shutil.copytree(finished, run, symlinks=True)
+    (run / "report.html").unlink()
+    done = pmc_llama(workplace, "run", "recipes/minimed.yaml", "--set", f"run_dir={run}", "--force", "report")
+    assert done.returncode == 0, done.stderr
+    assert (run / "report.html").stat().st_size > 10_000

@@ -182,3 +182,15 @@ def test_two_processes_take_the_lock_and_write_the_same_records(recipe: Path) ->
     retrained = together(recipe, "pretrain.lr=0.5")
     assert retrained.returncode != 0 and "--retrain" in retrained.stderr
     assert read_stamp(run.stamp("pretrain")) == stamp
+
+
+def test_folders_of_a_run_may_be_links_to_another_disk(recipe: Path, tmp_path: Path) -> None:
+    for name in ("corpus", "tokens", "train", "models"):
+        (tmp_path / "another disk" / "deeper" / name).mkdir(parents=True)
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).symlink_to(tmp_path / "another disk" / "deeper" / name)
+    run = train(recipe)
+    finished = read_finished(run.training("pretrain").summary)
+    assert finished is not None and finished.summary.steps == 9
+    assert (tmp_path / "another disk" / "deeper" / "models").is_dir()
+    assert all((tmp_path / "run" / name).is_symlink() for name in ("corpus", "tokens", "train", "models"))

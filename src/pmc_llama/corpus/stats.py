@@ -45,7 +45,7 @@ def corpus_stats(corpus: Path) -> CorpusStats:
     sections: Counter[str] = Counter()
     lengths: list[pl.Series] = []
     for part in summary.parts:
-        table = pl.read_parquet(corpus / part.file, columns=[*counts, "text"])
+        table = pl.read_parquet(corpus / part.file, glob=False, columns=[*counts, "text"])
         for name, counter in counts.items():
             counter.update(dict(table.get_column(name).value_counts().iter_rows()))
         lengths.append(table.get_column("text").str.len_chars())

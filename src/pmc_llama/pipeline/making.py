@@ -178,12 +178,15 @@ def _show(run: RunDir, work: "Work", home: RunDir) -> None:
             target.unlink()
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(os.path.relpath(home.root / place, target.parent))
+            target.symlink_to(os.path.relpath((home.root / place).resolve(), target.parent.resolve()))
 
 
 def is_link_to_making(run: RunDir, path: Path) -> bool:
     """Whether a path is a link to unfinished work, which it is while that is being made."""
-    return path.is_symlink() and (path.parent / path.readlink()).resolve().is_relative_to(run.making_root.resolve())
+    if not path.is_symlink():
+        return False
+    target = (path.parent.resolve() / path.readlink()).resolve()
+    return target.is_relative_to(run.making_root.resolve())
 
 
 def _replace(source: Path, target: Path, replaced: Path) -> None:

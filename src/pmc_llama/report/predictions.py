@@ -57,7 +57,7 @@ def read_predictions(path: Path) -> pl.DataFrame:
     Raises InputError for missing columns, questions answered twice, or models other than base and adapted.
     """
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: evaluate the models before reporting on them") from None
     except pl.exceptions.ComputeError as error:

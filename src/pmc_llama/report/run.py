@@ -112,7 +112,7 @@ class Run:
     def questions(self) -> pl.DataFrame | None:
         """`questions.parquet`."""
         file = self.places.questions
-        return pl.read_parquet(file) if file.is_file() else None
+        return pl.read_parquet(file, glob=False) if file.is_file() else None
 
     @cached_property
     def fixed_options(self) -> dict[str, list[str]]:
@@ -143,9 +143,10 @@ class Run:
         info = read_store_info(store) if store.is_dir() else None
         file = folder.decontamination
         dropped_for = read_record(file, dict[str, TaskFound]) if file.is_file() else {}
-        if not list(folder.parts.glob("*.parquet")):
+        files = sorted(folder.parts.glob("*.parquet"))
+        if not files:
             return Corpus(name, totals, store=info, dropped_for=dropped_for)
-        papers = pl.scan_parquet(folder.parts / "*.parquet")
+        papers = pl.scan_parquet(files, glob=False)
         licenses = _counts(papers, pl.col("license").fill_null("not stated")).sort(
             ["len", "license"], descending=[True, False]
         )
