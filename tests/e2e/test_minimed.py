@@ -189,3 +189,11 @@ def test_a_run_may_lie_in_a_folder_whose_name_is_a_pattern(workplace: Path, fini
     done = pmc_llama(workplace, "run", "recipes/minimed.yaml", "--set", f"run_dir={run}", "--force", "report")
     assert done.returncode == 0, done.stderr
     assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_whoever_may_read_a_new_file_may_read_the_whole_run(finished: Path, tmp_path: Path) -> None:
+    """A run in a group's folder is of no use to the group if its models are their owner's alone."""
+    (tmp_path / "new").touch()
+    files = [path for path in finished.rglob("*") if path.is_file()]
+    may_read = (tmp_path / "new").stat().st_mode & 0o444
+    assert [str(path) for path in files if path.stat().st_mode & 0o444 != may_read] == []

@@ -78,6 +78,7 @@ def test_rounded_export_halves_the_weights(run: Path, tmp_path: Path) -> None:
     assert model.dtype == torch.bfloat16
     whole = (run / "models/adapted/model.safetensors").stat().st_size
     assert (out / "model.safetensors").stat().st_size < 0.6 * whole
+    assert (out / "model.safetensors").stat().st_mode == (out / "config.json").stat().st_mode
 
 
 def test_refuses_a_folder_in_use_and_a_model_that_is_not_there(run: Path, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
+from pmc_llama.model.save import save_tensors
 
 
 def convert_bin(folder: Path, out: Path) -> None:
@@ -29,7 +29,7 @@ def convert_bin(folder: Path, out: Path) -> None:
     for number, file in enumerate(files, 1):
         name = "model.safetensors" if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
         tensors = _read(file)
-        save_file(tensors, partial / name, metadata={"format": "pt"})
+        save_tensors(tensors, partial / name)
         index |= dict.fromkeys(tensors, name)
         total_bytes += sum(tensor.nbytes for tensor in tensors.values())
     if len(files) > 1:

@@ -50,7 +50,7 @@ def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
             if is_first:
                 tensors[name] = whole
         if is_first:
-            _save(tensors, folder / file)
+            save_tensors(tensors, folder / file)
             index |= dict.fromkeys(names, file)
     if is_first and len(parts) > 1:
         total_bytes = sum(value.numel() * value.element_size() for value in parameters.values())
@@ -89,16 +89,23 @@ def _write_adapter(model: PeftModel, folder: Path, base: str, is_first: bool) ->
     if not is_first:
         return
     state = get_peft_model_state_dict(model, state_dict=trained)
-    _save(state, folder / "adapter_model.safetensors")
+    save_tensors(state, folder / "adapter_model.safetensors")
     config: Any = model.peft_config["default"]
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(folder)
     _put_in_order(folder / "adapter_config.json")
 
 
-def _save(tensors: dict[str, Tensor], file: Path) -> None:
+def save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
+    """Write a safetensors file that others may read as they may any new file here; the library's are its owner's alone.
+
+    Raises StorageError where it cannot be written.
+    """
     try:
+        file.touch()
+        mode = file.stat().st_mode
         save_file(tensors, file, metadata={"format": "pt"})
+        file.chmod(mode)
     except SafetensorError as error:  # what lies beneath is an OSError of the library's own
         raise StorageError(f"{file} cannot be written: {error}; the checkpoints are kept") from error
 

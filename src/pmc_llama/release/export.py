@@ -123,6 +123,8 @@ def _write_weights(model: Trained, out: Path, precision: Precision) -> None:
     dtype = {"as_trained": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     loaded = load_for_inference(source, adapter=model.adapter, dtype=dtype)
     loaded.save_pretrained(out, max_shard_size=PART_SIZE)
+    for file in out.glob("*.safetensors"):  # which the library lets nobody but their owner read
+        shutil.copymode(out / "config.json", file)
 
 
 def _write_configs(model: Trained, out: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
