@@ -14,7 +14,7 @@ from torch import distributed
 
 from pmc_llama import files
 from pmc_llama.errors import RecipeError
-from pmc_llama.model.load import load_for_inference
+from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.precision import compute_dtype
 from pmc_llama.qa.generate import Generated, generate
 from pmc_llama.qa.harness import write_samples

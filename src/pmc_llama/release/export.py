@@ -8,7 +8,8 @@ import yaml
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_file, write_json, write_text
-from pmc_llama.model.load import load_for_inference, local_folder
+from pmc_llama.model.inference import load_for_inference
+from pmc_llama.model.load import local_folder
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.records.results import Results
 from pmc_llama.records.stamps import MADE_BY, Exported, Stamp

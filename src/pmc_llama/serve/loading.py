@@ -7,7 +7,8 @@ import torch
 from transformers import AutoTokenizer
 
 from pmc_llama.errors import InputError
-from pmc_llama.model.load import load_for_inference, local_folder
+from pmc_llama.model.inference import load_for_inference
+from pmc_llama.model.load import local_folder
 from pmc_llama.model.precision import compute_dtype
 
 
