@@ -1,10 +1,13 @@
 """The transformers tokenizer of a Hugging Face folder, as its `tokenizer.json` describes it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json
+from pmc_llama.files import read_json, write_json
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 
@@ -17,18 +20,16 @@ def folder_tokenizer(path: Path) -> Any:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    described = (path / "tokenizer.json").is_file()
-    how = {"trust_remote_code": False, "local_files_only": path.exists()}
+    loader = PreTrainedTokenizerFast if (path / "tokenizer.json").is_file() else AutoTokenizer
     try:
-        loader = PreTrainedTokenizerFast if described else AutoTokenizer
-        tokenizer = loader.from_pretrained(str(path), **how)
-        if described:
-            _take_tokens_of_class(tokenizer, path)
+        with _without_empty_tokens(path) as folder:
+            tokenizer = loader.from_pretrained(str(folder), trust_remote_code=False, local_files_only=folder.exists())
+            if loader is PreTrainedTokenizerFast:
+                _take_tokens_of_class(tokenizer, folder)
     except Exception as error:  # tokenizers' own errors are plain Exceptions
         raise InputError(
             f"tokenizer {path}: expected a SentencePiece `tokenizer.model` or a Hugging Face folder: {error}"
         ) from None
-    _drop_empty_tokens(tokenizer)
     return tokenizer
 
 
@@ -50,9 +51,31 @@ def _take_tokens_of_class(tokenizer: Any, path: Path) -> None:
     tokenizer.add_special_tokens({name: token for name, token in found.items() if token in known})
 
 
-def _drop_empty_tokens(tokenizer: Any) -> None:
-    """An empty string is no token, though some `tokenizer_config.json` say so where they mean none."""
-    for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES:
-        if getattr(tokenizer, name) == "":
-            setattr(tokenizer, name, None)
-    tokenizer.extra_special_tokens = [token for token in tokenizer.extra_special_tokens if token]
+@contextmanager
+def _without_empty_tokens(path: Path) -> Iterator[Path]:
+    """The folder, or one like it where special tokens are empty strings: these mean none, and break the library."""
+    cleaned = {}
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        value = read_json(path / name) if (path / name).is_file() else {}
+        clean = {key: _no_empty(item) if key.endswith(("_token", "_tokens")) else item for key, item in value.items()}
+        if clean != value:
+            cleaned[name] = clean
+    if not cleaned:
+        yield path
+        return
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for file in path.iterdir():
+            (folder / file.name).symlink_to(file.resolve())
+        for name, clean in cleaned.items():
+            (folder / name).unlink()
+            write_json(folder / name, clean)
+        yield folder
+
+
+def _no_empty(token: Any) -> Any:
+    """A special token, or a list of such, without the empty ones."""
+    if isinstance(token, list):
+        return [one for one in token if _no_empty(one) is not None]
+    content = token.get("content") if isinstance(token, dict) else token
+    return None if content == "" else token
