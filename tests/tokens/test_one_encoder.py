@@ -128,6 +128,7 @@ SPELLED = "ends </s> or <s>, <unk>\n</s> and <|im_end|>"
 def test_what_a_paper_spells_is_text(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = byte_tokenizer(tmp_path, **config)
     ids = load_encoder(folder).encode(SPELLED).tolist()
+    assert load_encoder(folder, proven=True).encode(SPELLED).tolist() == ids
     tokenizer = hf_tokenizer(folder)
     assert not {0, 1, 2, 400} & set(ids)
     assert tokenizer.decode(ids) == SPELLED

@@ -59,12 +59,20 @@ class HuggingFaceEncoder:
     Text that looks like a special token is encoded as the characters that it is.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.whole = hf_tokenizer(folder)
-        self.sha256 = sha256_file(folder / "tokenizer.json")
-        self._tokenizer = _plain(self.whole.backend_tokenizer)
+    def __init__(self, folder: Path, *, proven: bool = False) -> None:
+        from tokenizers import Tokenizer
+
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            raise InputError(f"tokenizer {folder} has neither a LLaMA-type `tokenizer.model` nor a `tokenizer.json`")
+        whole = hf_tokenizer(folder)
+        if not proven:
+            alone = _plain(Tokenizer.from_file(str(file))).encode_batch_fast(list(PROBES), add_special_tokens=False)
+            _prove(folder, PROBES, [one.ids for one in alone], whole)
+        self.sha256 = sha256_file(file)
+        self._tokenizer = _plain(whole.backend_tokenizer)
         self.vocab_size = int(self._tokenizer.get_vocab_size(with_added_tokens=True))
-        self.bos_id, self.eos_id = self.whole.bos_token_id, self.whole.eos_token_id
+        self.bos_id, self.eos_id = whole.bos_token_id, whole.eos_token_id
         self.dtype = token_dtype(self.vocab_size)
 
     def encode(self, text: str) -> NDArray[Any]:
@@ -88,28 +96,18 @@ def load_encoder(path: Path, *, memo: bool = True, proven: bool = False) -> Enco
     Unless that is `proven` already, papers and questions are shown to get the same ids on texts made to tell tokenizers
     apart. Raises InputError where there is no tokenizer, and where a text gets other ids.
     """
-    from tokenizers import Tokenizer
-
     if not path.exists():
         raise InputError(
             f"tokenizer {path} does not exist: expected a SentencePiece `tokenizer.model` or a Hugging Face folder"
         )
     model = sentencepiece_file(path)
-    if model is not None:
-        encoder = SentencePieceEncoder(model, memo=memo)
-        if not proven and encoder.has_transformers_form:
-            texts = [*PROBES, *(f"a{piece}b {piece}" for piece in encoder.user_defined)]
-            _prove(path, texts, encoder.encode_batch(texts), hf_tokenizer(path))
-        return encoder
-    file = path / "tokenizer.json"
-    if not file.is_file():
-        raise InputError(f"tokenizer {path} has neither a LLaMA-type `tokenizer.model` nor a `tokenizer.json`")
-    found = HuggingFaceEncoder(path)
-    if not proven:
-        alone = _plain(Tokenizer.from_file(str(file)))
-        ids = [one.ids for one in alone.encode_batch_fast(list(PROBES), add_special_tokens=False)]
-        _prove(path, PROBES, ids, found.whole)
-    return found
+    if model is None:
+        return HuggingFaceEncoder(path, proven=proven)
+    encoder = SentencePieceEncoder(model, memo=memo)
+    if not proven and encoder.has_transformers_form:
+        texts = [*PROBES, *(f"a{piece}b {piece}" for piece in encoder.user_defined)]
+        _prove(path, texts, encoder.encode_batch(texts), hf_tokenizer(path))
+    return encoder
 
 
 def _prove(
@@ -126,7 +124,7 @@ def _prove(
 
 
 def _plain(backend: Any) -> Any:
-    """The tokenizer set to encode whole texts as nothing but text."""
+    """This tokenizer, set to encode whole texts as nothing but text."""
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True  # the library's name for: special tokens in a text are text
