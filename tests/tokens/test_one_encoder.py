@@ -12,6 +12,7 @@ from tests.folders import BLANK_FIRST, DIGITS, PAIRS, TEXT, byte_tokenizer
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, write_json
+from pmc_llama.qa.encoding import encode_all
 from pmc_llama.tokens.encode import hf_tokenizer, load_encoder
 
 CLASSES = [
@@ -142,6 +143,21 @@ def test_a_token_that_only_the_settings_call_special_is_text_too(tmp_path: Path)
         token["special"] = False
     write_json(folder / "tokenizer.json", value)
     assert not {1, 2} & set(load_encoder(folder).encode(SPELLED).tolist())
+
+
+def test_a_vocabulary_with_special_tokens_among_its_pieces_spells_them(tmp_path: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *((one, -3.0) for one in "\u2581ab</>s")]
+    made = Tokenizer(models.Unigram(pieces, unk_id=0))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.add_special_tokens([AddedToken(token, special=True) for token in ("<unk>", "<s>", "</s>")])
+    byte_tokenizer(tmp_path)
+    made.save(str(tmp_path / "tokenizer.json"))
+    encoder, asked = load_encoder(tmp_path), hf_tokenizer(tmp_path)
+    assert asked.convert_ids_to_tokens(encoder.encode("a</s> b").tolist()) == [*"\u2581a</s>\u2581b"]
+    [encoded] = encode_all(asked, [("a</s>", [" b"])])
+    assert [*encoded.context, *encoded.continuations[0]] == encoder.encode("a</s> b").tolist()
 
 
 def test_what_a_paper_spells_is_text_to_sentencepiece_too(small_model: Path) -> None:

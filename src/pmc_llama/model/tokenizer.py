@@ -33,6 +33,29 @@ def folder_tokenizer(path: Path) -> Any:
     return tokenizer
 
 
+def spelled_tokens(tokenizer: Any) -> dict[int, list[int]]:
+    """The special tokens that this vocabulary finds in plain text, by id, with the ids of their characters.
+
+    Byte-level vocabularies find none. Those of Unigram's type list special tokens among their pieces, and their files
+    cannot say that a text never means them.
+    """
+    names = [name for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES if name != "unk_token"]
+    found = {}
+    for content in sorted({getattr(tokenizer, name) for name in names} - {None, tokenizer.unk_token}):
+        number = tokenizer.convert_tokens_to_ids(content)
+        if number in tokenizer(content, add_special_tokens=False, split_special_tokens=True)["input_ids"]:
+            model = tokenizer.backend_tokenizer.model
+            found[number] = [token.id for character in content for token in model.tokenize(character)]
+    return found
+
+
+def as_spelled(ids: list[int], spelled: dict[int, list[int]]) -> list[int]:
+    """The ids of a plain text, with the characters of special tokens in place of these."""
+    if spelled.keys().isdisjoint(ids):
+        return ids
+    return [one for number in ids for one in spelled.get(number, [number])]
+
+
 def _take_tokens_of_class(tokenizer: Any, path: Path) -> None:
     """Some folders, as GPT-2's, name no special tokens: their class in transformers knows them."""
     from transformers import AutoTokenizer

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.model.tokenizer import as_spelled, spelled_tokens
 from pmc_llama.qa.prompts import Prompt
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # code points that Unicode keeps free of characters
@@ -135,7 +136,8 @@ def _ids(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[in
     if not texts:
         return []
     how: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": not special, "verbose": False}
-    return [list(ids) for ids in tokenizer(list(texts), **how)["input_ids"]]
+    spelled = {} if special else spelled_tokens(tokenizer)
+    return [as_spelled(list(ids), spelled) for ids in tokenizer(list(texts), **how)["input_ids"]]
 
 
 def _chat_ids(tokenizer: Any, chats: Sequence[str]) -> list[list[int]]:

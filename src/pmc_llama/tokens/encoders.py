@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import sha256_file
+from pmc_llama.model.tokenizer import as_spelled, spelled_tokens
 from pmc_llama.tokens.convert import hf_tokenizer, sentencepiece_file
 from pmc_llama.tokens.sentencepiece import SentencePieceEncoder, token_dtype
 
@@ -70,6 +71,7 @@ class HuggingFaceEncoder:
             alone = _plain(Tokenizer.from_file(str(file))).encode_batch_fast(list(PROBES), add_special_tokens=False)
             _prove(folder, PROBES, [one.ids for one in alone], whole)
         self.sha256 = sha256_file(file)
+        self._spelled = spelled_tokens(whole)
         self._tokenizer = _plain(whole.backend_tokenizer)
         self.vocab_size = int(self._tokenizer.get_vocab_size(with_added_tokens=True))
         self.bos_id, self.eos_id = whole.bos_token_id, whole.eos_token_id
@@ -82,7 +84,7 @@ class HuggingFaceEncoder:
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[Any]]:
         """Ids of many texts, in their order."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, self.dtype) for encoding in encodings]
+        return [np.array(as_spelled(encoding.ids, self._spelled), self.dtype) for encoding in encodings]
 
 
 def tokenizer_sha256(path: Path) -> str:
