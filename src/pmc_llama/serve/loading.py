@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from pmc_llama.errors import InputError
 from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.load import local_folder
 from pmc_llama.model.precision import compute_dtype
+from pmc_llama.model.tokenizer import folder_tokenizer
 
 
 def load_served(folder: Path | str) -> tuple[Any, Any]:
@@ -20,4 +20,4 @@ def load_served(folder: Path | str) -> tuple[Any, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = compute_dtype("auto", device) if device.type == "cuda" else torch.float32
     model = load_for_inference(path, dtype=dtype, device=device.type)
-    return model, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    return model, folder_tokenizer(path)
