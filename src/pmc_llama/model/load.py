@@ -81,7 +81,7 @@ def build_model(
             refuse_weights(folder)
             read_weights(model, folder)
     init_adapters(model, seed)
-    prove_filled(model, f"model {folder or 'base.config'}")
+    prove_filled(model, f"model {folder or 'base.config'}", shared=True)
     return model.train()
 
 

@@ -39,19 +39,18 @@ def poison(model: nn.Module) -> None:
             _local(value).fill_(float("nan"))
 
 
-@torch.no_grad()
-def prove_filled(model: nn.Module, origin: str) -> None:
-    """Raise InputError, on every process, where a parameter or buffer holds NaN or infinity after loading."""
-    bad = [
-        name
-        for name, value in [*model.named_parameters(), *model.named_buffers()]
-        if value.is_floating_point() and not _finite(_local(value))
-    ]
+def prove_filled(model: nn.Module, origin: str, *, shared: bool = False) -> None:
+    """Raise InputError where a parameter or buffer holds NaN or infinity after loading.
+
+    Of a model that is `shared` among the processes, all of them look and all of them raise.
+    """
+    values = [*model.named_parameters(), *model.named_buffers()]
+    bad = [name for name, value in values if value.is_floating_point() and not _finite(_local(value))]
     found: list[Any] = [bad]
-    if distributed.is_initialized() and distributed.get_world_size() > 1:
+    if shared and distributed.is_initialized() and distributed.get_world_size() > 1:
         found = [None] * distributed.get_world_size()
         distributed.all_gather_object(found, bad)
-    names = sorted({name for part in found for name in part})
+    names = {name for part in found for name in part}
     if names:
         raise InputError(f"{origin}: not finite after loading, so damaged or read from nowhere: {some(names)}")
 
