@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from pmc_llama.errors import StorageError
 from pmc_llama.files import read_json, write_json
+from pmc_llama.model.portable import portable
 
 MAX_PART_BYTES = 4 * 2**30
 
@@ -79,6 +80,7 @@ def _write_configs(model: PreTrainedModel, folder: Path) -> None:
     config.dtype = next(model.parameters()).dtype
     config.use_cache = True
     config.save_pretrained(folder)
+    write_json(folder / "config.json", portable(read_json(folder / "config.json")))
     config.use_cache = False
     ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     GenerationConfig(**ids).save_pretrained(folder)
