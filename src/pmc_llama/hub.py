@@ -35,9 +35,8 @@ def hub_folder(hub_id: str, files: list[str]) -> Path:
     except hub_errors() as error:
         if cached is not None:  # it lacks licences or templates at most
             return cached
-        raise InputError(
-            f"{hub_id!r} is neither here nor on the hub, as far as can be told from here: {' '.join(str(error).split())}"
-        ) from None
+        why = " ".join(str(error).split())
+        raise InputError(f"{hub_id!r} is neither here nor on the hub, as far as can be told from here: {why}") from None
 
 
 def cached_folder(hub_id: str, files: list[str]) -> Path | None:
