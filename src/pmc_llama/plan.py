@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from pmc_llama.errors import RecipeError
+from pmc_llama.hub import why_not
 from pmc_llama.model.hardware import (
     FLOPS_FORMULA,
     GPUS,
@@ -16,6 +17,7 @@ from pmc_llama.model.hardware import (
 )
 from pmc_llama.model.shapes import SHAPES
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.inputs import base_model_path
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
 MFU = 0.40
@@ -113,10 +115,11 @@ def shape_of(recipe: Recipe) -> Any:
     if base.path in SHAPES:
         return LlamaConfig(**SHAPES[base.path])
     try:
-        return AutoConfig.from_pretrained(base.path)
-    except (OSError, ValueError):
+        return AutoConfig.from_pretrained(base_model_path(recipe), trust_remote_code=False)
+    except (OSError, ValueError) as error:
         known = ", ".join(SHAPES)
-        raise RecipeError(f"base.path: no config.json at {base.path!r}, and its shape is not known ({known})") from None
+        where = f"base.path: no usable config.json at {base.path!r}"
+        raise RecipeError(f"{where} ({why_not(error)}), and its shape is not known ({known})") from None
 
 
 def memory_of(

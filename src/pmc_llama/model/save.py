@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from pmc_llama.errors import StorageError
 from pmc_llama.files import read_json, write_json
 from pmc_llama.model.portable import portable
+from pmc_llama.model.stops import kept_end_ids
 
 MAX_PART_BYTES = 4 * 2**30
 
@@ -83,7 +84,14 @@ def _write_configs(model: PreTrainedModel, folder: Path) -> None:
     write_json(folder / "config.json", portable(read_json(folder / "config.json")))
     config.use_cache = False
     ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    ids["eos_token_id"] = kept_end_ids(_named_end_ids(config), ids["eos_token_id"])
     GenerationConfig(**ids).save_pretrained(folder)
+
+
+def _named_end_ids(config: Any) -> Any:
+    """What the generation config of the model that training began with names as `eos_token_id`."""
+    file = Path(config.name_or_path) / "generation_config.json"
+    return read_json(file).get("eos_token_id") if config.name_or_path and file.is_file() else None
 
 
 def _write_adapter(model: PeftModel, folder: Path, base: str, is_first: bool) -> None:

@@ -12,6 +12,7 @@ from pmc_llama.hub import MODEL_FILES, cached_folder, is_hub_id
 from pmc_llama.model.load import local_folder
 from pmc_llama.model.merge import stored_dtype, write_weights
 from pmc_llama.model.portable import portable
+from pmc_llama.model.stops import kept_end_ids
 from pmc_llama.model.weights import INDEX, weight_files
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.records.results import Results
@@ -162,8 +163,7 @@ def _wanted(model: Trained, source: Path) -> "torch.dtype | None":
 def _write_configs(model: Trained, out: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str | None) -> None:
     """Special ids in `config.json` and `generation_config.json` are the tokenizer's, whatever the base's files said.
 
-    Further end-of-text ids of the base (instruct models stop at several) are kept if its list holds the tokenizer's
-    own; a list that does not is one of the wrong ones in circulation.
+    Further end-of-text ids of the base are kept: instruct models stop at several.
     """
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     config = read_json(local_folder(model.folder) / "config.json") | ids | {"use_cache": True}
@@ -171,8 +171,7 @@ def _write_configs(model: Trained, out: Path, tokenizer: "PreTrainedTokenizerBas
     base = _base_folder(model)
     file = None if base is None else base / "generation_config.json"
     known = read_json(file) if file is not None and file.is_file() else {}
-    stops = known.get("eos_token_id")
-    eos = stops if isinstance(stops, list) and tokenizer.eos_token_id in stops else tokenizer.eos_token_id
+    eos = kept_end_ids(known.get("eos_token_id"), tokenizer.eos_token_id)
     sampling = {name: known[name] for name in ("do_sample", "temperature", "top_p", "top_k") if name in known}
     write_json(out / "generation_config.json", sampling | ids | {"eos_token_id": eos})
 

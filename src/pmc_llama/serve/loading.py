@@ -4,19 +4,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from pmc_llama.errors import InputError
+from pmc_llama.hub import why_not
 from pmc_llama.model.load import load_for_inference, local_folder
 from pmc_llama.model.precision import compute_dtype
 
 
 def load_served(folder: Path | str) -> tuple[Any, Any]:
-    """(model in eval mode, tokenizer) of a Hugging Face folder or hub id. Raises InputError where there is none."""
+    """(model in eval mode, tokenizer) of a Hugging Face folder or hub id.
+
+    Raises InputError where there is none, and for one that is damaged, incomplete or in need of code of its own.
+    """
     path = local_folder(folder)
     if not (path / "config.json").is_file():
         raise InputError(f"{path} is not a model folder: it has no config.json (`pmc-llama export` writes one)")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = compute_dtype("auto", device) if device.type == "cuda" else torch.float32
-    model = load_for_inference(path, dtype=dtype, device=device.type)
-    return model, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    try:
+        model = load_for_inference(path, dtype=dtype, device=device.type)
+        return model, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:  # whatever the libraries make of a folder
+        raise InputError(f"model {path} cannot be loaded: {why_not(error)}") from None
