@@ -42,7 +42,7 @@ def export_hf(
 
 def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
     parameters = dict(model.named_parameters())  # tied weights come once
-    parts = divide({name: value.numel() * value.element_size() for name, value in parameters.items()})
+    parts = divide({name: value.numel() * value.element_size() for name, value in parameters.items()}, MAX_PART_BYTES)
     index: dict[str, str] = {}
     for number, names in enumerate(parts, 1):
         file = "model.safetensors" if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
@@ -63,7 +63,7 @@ def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
         _write_configs(model, folder)
 
 
-def divide(sizes: dict[str, int], most_bytes: int = MAX_PART_BYTES) -> list[list[str]]:
+def divide(sizes: dict[str, int], most_bytes: int) -> list[list[str]]:
     """Names in parts of at most `most_bytes` (a single larger tensor is a part of its own)."""
     parts: list[list[str]] = [[]]
     filled = 0
