@@ -127,7 +127,9 @@ class _Rows(StoppingCriteria):  # type: ignore[misc]
     """Looks at each new token: hands out its text, and ends the rows that are done."""
 
     def __init__(self, tokenizer: Any, jobs: list[Job], end_ids: frozenset[int]) -> None:
-        self._jobs, self._end_ids = jobs, end_ids
+        added = tokenizer.get_added_vocab()  # special tokens among them, which no text shows
+        self._jobs = jobs
+        self._end_ids = [end_ids | {added[stop] for stop in job.stops if stop in added} for job in jobs]
         self._streams = [TextStream(tokenizer, job.ids, job.stops) for job in jobs]
         self._tokens = [0] * len(jobs)
         self._done = [False] * len(jobs)
@@ -148,7 +150,7 @@ class _Rows(StoppingCriteria):  # type: ignore[misc]
     def _step(self, i: int, token: int) -> None:
         job, stream = self._jobs[i], self._streams[i]
         self._tokens[i] += 1
-        if token in self._end_ids:
+        if token in self._end_ids[i]:
             self._end(i, stream.finish(), "stop")
             return
         text = stream.add(token)
