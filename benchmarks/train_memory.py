@@ -29,7 +29,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from forked import fork, wait
 from pmc_llama.environment import describe_environment
 from pmc_llama.files import read_json, write_json
-from pmc_llama.model.load import ModelOrigin, build_model
+from pmc_llama.model.load import ModelOrigin, build_model, shape_on_meta
 from pmc_llama.train.loss import chunked_cross_entropy
 from pmc_llama.train.world import join_world
 
@@ -102,6 +102,7 @@ def load(folder: Path) -> dict[str, int]:
     words = Tokenizer(models.WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2}, unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>")
     with join_world() as world:
+        shape_on_meta(LlamaConfig(num_hidden_layers=1), None)  # imports what the first call needs
         before = private_bytes()
         with Peak() as peak:
             net: Any = build_model(

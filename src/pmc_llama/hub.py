@@ -61,17 +61,6 @@ def hub_errors() -> tuple[type[Exception], ...]:
     return HfHubHTTPError, any_of_http, HFValidationError, LocalEntryNotFoundError, ConnectionError, TimeoutError
 
 
-def why_not(error: Exception) -> str:
-    """What transformers says of a folder that it cannot load, in one line.
-
-    Of a model with code of its own it would say how to run that code, which is never done here.
-    """
-    text = " ".join(str(error).split())
-    if "trust_remote_code" in text:
-        return "it brings code of its own, and code that comes with a model is never run"
-    return text
-
-
 def hub_problem(hub_id: str) -> str | None:
     """Why a model cannot be downloaded, or None; only its description is asked for."""
     from huggingface_hub import HfApi, constants

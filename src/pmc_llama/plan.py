@@ -6,7 +6,6 @@ from itertools import groupby
 from typing import Any
 
 from pmc_llama.errors import RecipeError
-from pmc_llama.hub import why_not
 from pmc_llama.model.hardware import (
     FLOPS_FORMULA,
     GPUS,
@@ -109,6 +108,8 @@ def shape_of(recipe: Recipe) -> Any:
     """The base model's configuration: of the recipe itself, of a folder, or of a hub id whose shape is known."""
     from transformers import AutoConfig, LlamaConfig
 
+    from pmc_llama.model.folders import first_line
+
     base = recipe.base
     if base.config is not None:
         return LlamaConfig(**base.config)
@@ -119,7 +120,7 @@ def shape_of(recipe: Recipe) -> Any:
     except (OSError, ValueError) as error:
         known = ", ".join(SHAPES)
         where = f"base.path: no usable config.json at {base.path!r}"
-        raise RecipeError(f"{where} ({why_not(error)}), and its shape is not known ({known})") from None
+        raise RecipeError(f"{where} ({first_line(error)}), and its shape is not known ({known})") from None
 
 
 def memory_of(

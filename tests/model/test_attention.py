@@ -20,16 +20,25 @@ def position_ids(rows: list[list[int]]) -> np.ndarray:
     return np.stack([np.concatenate([np.arange(length) for length in row]) for row in rows]).astype(np.int64)
 
 
-def separately(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: list[list[int]]) -> torch.Tensor:
+def separately(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: list[list[int]], window: int | None = None
+) -> torch.Tensor:
     """Each document alone through torch's own attention; [B, H, T, D] -> [B, T, H, D]."""
     out = []
     for row, lengths in enumerate(rows):
         parts = [x[row : row + 1].split(lengths, dim=2) for x in (q, k, v)]
         heads = [
-            F.scaled_dot_product_attention(*part, is_causal=True, enable_gqa=True) for part in zip(*parts, strict=True)
+            F.scaled_dot_product_attention(*part, attn_mask=sees(part[0].shape[2], window), enable_gqa=True)
+            for part in zip(*parts, strict=True)
         ]
         out.append(torch.cat(heads, 2))
     return torch.cat(out).transpose(1, 2)
+
+
+def sees(length: int, window: int | None) -> torch.Tensor:
+    """Which keys each query sees: those before it, and of those the last `window` with itself; [length, length]."""
+    back = torch.arange(length)[:, None] - torch.arange(length)
+    return (back >= 0) & (back < (window or length))
 
 
 @st.composite
@@ -44,8 +53,15 @@ def packings(draw: st.DrawFn) -> list[list[int]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=packings(), tile=st.sampled_from([7, 32, 256]), shared=st.sampled_from([1, 2]))
-def test_every_document_attends_to_itself_alone(rows: list[list[int]], tile: int, shared: int) -> None:
+@given(
+    rows=packings(),
+    tile=st.sampled_from([7, 32, 256]),
+    shared=st.sampled_from([1, 2]),
+    window=st.sampled_from([None, 1, 5, 20, 64]),
+)
+def test_every_document_attends_to_itself_alone(
+    rows: list[list[int]], tile: int, shared: int, window: int | None
+) -> None:
     torch.manual_seed(0)
     batch, length, before = len(rows), sum(rows[0]), attention.TILE
     q = torch.randn(batch, 4, length, 8, requires_grad=True)
@@ -53,8 +69,8 @@ def test_every_document_attends_to_itself_alone(rows: list[list[int]], tile: int
     attention.TILE = tile
     try:
         documents = Documents.of(position_ids(rows), CPU)
-        ours, _ = attend(torch.nn.Identity(), q, k, v, None, documents=documents, scaling=8**-0.5)
-        wanted = separately(q, k, v, rows)
+        ours, _ = attend(torch.nn.Identity(), q, k, v, None, documents=documents, sliding_window=window)
+        wanted = separately(q, k, v, rows, window)
         torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-5)
         direction = torch.randn_like(wanted)
         mine = torch.autograd.grad((ours * direction).sum(), (q, k, v))
@@ -86,13 +102,23 @@ def test_packed_logits_are_separate_logits_in_a_whole_model(kind: str) -> None:
             torch.testing.assert_close(alone(input_ids=part[None]).logits[0], logits, rtol=0, atol=1e-5)
 
 
-def test_what_it_cannot_do_it_refuses() -> None:
+def test_what_it_cannot_do_it_refuses_by_name() -> None:
     q = torch.zeros(1, 2, 6, 4)
     documents = Documents.of(position_ids([[6]]), CPU)
-    for wrong in ({"dropout": 0.1}, {"softcap": 30.0}, {"sliding_window": 5}):
-        with pytest.raises(RecipeError, match="not supported"):
-            attend(torch.nn.Identity(), q, q, q, None, documents=documents, scaling=1.0, **wrong)
-    attend(torch.nn.Identity(), q, q, q, None, documents=documents, scaling=1.0, sliding_window=6)
+    cases = {
+        "dropout": {"dropout": 0.1},
+        "softcap": {"softcap": 30.0},
+        "s_aux": {"s_aux": torch.zeros(2)},
+        "no causal mask": {},
+        "2 heads over 3 heads": {"key": torch.zeros(1, 3, 6, 4)},
+    }
+    for words, wrong in cases.items():
+        module = torch.nn.Identity()
+        module.is_causal = words != "no causal mask"
+        with pytest.raises(RecipeError, match=words):
+            attend(module, q, wrong.pop("key", q), q, None, documents=documents, **wrong)
+    with pytest.raises(RecipeError, match="not told by its model where packed documents lie"):
+        attend(torch.nn.Identity(), q, q, q, None)
 
 
 @pytest.mark.parametrize("shared", [1, 2])

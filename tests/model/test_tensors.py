@@ -84,8 +84,10 @@ def test_backups_and_other_precisions_are_not_read(tmp_path: Path) -> None:
     assert torch.equal(tensor_files(tmp_path)["a"].read("a"), torch.full((2,), 3.0))
 
 
-def test_several_files_that_nothing_names_are_refused(tmp_path: Path) -> None:
+def test_files_that_nothing_names_are_no_weights(tmp_path: Path) -> None:
     for name in ("one", "two"):
         save_file({"a": torch.ones(2)}, tmp_path / f"{name}.safetensors")
-    with pytest.raises(InputError, match="which of them are its weights"):
+    assert weight_files(tmp_path) == []
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(InputError, match="no `weight_map`"):
         weight_files(tmp_path)

@@ -10,7 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pmc_llama.files import write_json
-from pmc_llama.model.load import load_for_inference
+from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.stops import end_ids_of
 from pmc_llama.qa.answer import Answerer
 from pmc_llama.qa.writers import TransformersWriter, VllmWriter

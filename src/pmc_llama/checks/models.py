@@ -7,9 +7,13 @@ from typing import Any
 from pmc_llama.checks.common import told, written_later
 from pmc_llama.errors import InputError, PmcLlamaError
 from pmc_llama.hub import MODEL_FILES, cached_folder, hub_problem, is_hub_id
-from pmc_llama.model.load import ModelOrigin, configuration, refuse_weights, shape_on_meta
+from pmc_llama.model.accepted import refuse_length
+from pmc_llama.model.folders import refuse_weights
+from pmc_llama.model.load import ModelOrigin, configuration, shape_on_meta
+from pmc_llama.model.reading import match_weights
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
+from pmc_llama.recipe.training import TrainSection
 from pmc_llama.tokens.encode import hf_tokenizer
 
 
@@ -35,7 +39,12 @@ def base_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
     origin = _origin(recipe, folder)
     if tokenizer is not None and origin is not None:
         with told(found, "base"):
-            shape_on_meta(configuration(origin, tokenizer), None)
+            config = configuration(origin, tokenizer)
+            model = shape_on_meta(config, None)
+            for where, section in _trainings(recipe):
+                refuse_length(config, section.seq_len, where)
+            if folder is not None:
+                match_weights(model, folder)
     yield from found
 
 
@@ -48,6 +57,12 @@ def adapter_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
             with told(found, f"regimes.{name}"):
                 shape_on_meta(configuration(origin, tokenizer), regime.lora)
     yield from found
+
+
+def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainSection]]:
+    """All trainings of a recipe, by their keys."""
+    yield "pretrain", recipe.pretrain
+    yield from ((f"regimes.{name}", regime) for name, regime in recipe.regimes.items() if regime.tuned)
 
 
 def base_folder(recipe: Recipe, found: list[str]) -> Path | None:

@@ -25,6 +25,9 @@ TILE = 256
 LENGTH_RATIO, LENGTH_STEP = 1.3, 16
 """Documents are padded to the next of a series of lengths with this ratio: at most 1.7 times the pairs, few groups."""
 SEQLENS_MULTIPLE = 64
+_NO_MATTER = {"position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "is_causal"}
+_NO_MATTER |= {"position_embeddings", "logits_to_keep", "return_dict", "output_router_logits"}
+"""What models hand through to attention without meaning that it do something else."""
 _FEWER_KV_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 """torch 2.11 shares key and value heads without being told to."""
 
@@ -73,6 +76,8 @@ class Documents:
     groups: tuple[_Group, ...] = ()  # CPU
     cu_seqlens: Tensor | None = None  # CUDA: [documents + 1] int32, padded with documents of no length
     row_length: int = 0
+    asked: list[str] | None = None
+    """Where given, nothing is computed: the attention modules that ask are listed (on the meta device)."""
 
     @classmethod
     def of(cls, position_ids: NDArray[np.int64], device: torch.device) -> Self:
@@ -120,66 +125,96 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    documents: Documents,
-    scaling: float,
+    documents: Documents | None = None,
+    scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
-    softcap: float | None = None,
-    **_: Any,
+    **more: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: query [B, H, T, D], key and value [B, KV, T, D] -> [B, T, H, D]."""
-    if dropout or softcap or (sliding_window is not None and documents.longest > sliding_window):
-        raise RecipeError(
-            f"{type(module).__name__}: attention dropout, soft-capping and documents longer than the sliding window "
-            f"({sliding_window}) are not supported in training"
-        )
+    """transformers' attention interface: query [B, H, T, D], key and value [B, KV, T, D] -> [B, T, H, D].
+
+    Raises RecipeError for what it does not do (dropout, soft-capped scores, attention sinks, masks, another width of
+    values), by its name.
+    """
+    if documents is None:
+        raise RecipeError(f"{type(module).__name__} is not told by its model where packed documents lie")
+    beyond = sorted(name for name, item in more.items() if name not in _NO_MATTER and item is not None)
+    beyond += ["dropout"] if dropout else []
+    beyond += ["no causal mask"] if getattr(module, "is_causal", True) is False else []
+    beyond += ["another width of values"] if value.shape[-1] != query.shape[-1] else []
+    if query.shape[1] % key.shape[1]:
+        beyond += [f"{query.shape[1]} heads over {key.shape[1]} heads of keys and values"]
+    if beyond:
+        raise RecipeError(f"{type(module).__name__}: its attention has {beyond[0]}, which training does not know of")
+    if documents.asked is not None:
+        documents.asked.append(type(module).__name__)
+        return query.new_empty(query.shape).transpose(1, 2), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    window = sliding_window if sliding_window is not None and sliding_window < documents.longest else None
     if documents.cu_seqlens is not None:
-        return _attend_cuda(query, key, value, documents, scaling), None
-    return _attend_cpu(query, key, value, documents, scaling), None
+        return _attend_cuda(query, key, value, documents, scale, window), None
+    return _attend_cpu(query, key, value, documents, scale, window), None
 
 
-def _attend_cuda(query: Tensor, key: Tensor, value: Tensor, documents: Documents, scaling: float) -> Tensor:
+def _attend_cuda(
+    query: Tensor, key: Tensor, value: Tensor, documents: Documents, scaling: float, window: int | None
+) -> Tensor:
     batch, heads, length, width = query.shape
     q, k, v = (x.transpose(1, 2).reshape(batch * length, -1, width) for x in (query, key, value))
     bounds, longest = cast(Tensor, documents.cu_seqlens), documents.row_length
-    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=(-1, 0), **_FEWER_KV_HEADS)
+    sees = (-1 if window is None else window - 1, 0)  # positions to the left and to the right
+    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=sees, **_FEWER_KV_HEADS)
     return cast(Tensor, out).view(batch, length, heads, width)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # groups differ from step to step
-def _attend_cpu(query: Tensor, key: Tensor, value: Tensor, documents: Documents, scaling: float) -> Tensor:
+def _attend_cpu(
+    query: Tensor, key: Tensor, value: Tensor, documents: Documents, scaling: float, window: int | None
+) -> Tensor:
     batch, heads, length, width = query.shape
     shared = heads // key.shape[1]
     if shared > 1:
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
     q, k, v = (x.transpose(1, 2).reshape(batch * length, heads, width) for x in (query, key, value))
-    out: Tensor = _PerDocument.apply(q, k, v, documents.groups, scaling)  # type: ignore[no-untyped-call]
+    out: Tensor = _PerDocument.apply(q, k, v, documents.groups, scaling, window)  # type: ignore[no-untyped-call]
     return out.view(batch, length, heads, width)
 
 
 class _PerDocument(torch.autograd.Function):
-    """softmax(scale · Q Kᵀ, causal) V of every document, group by group, tile by tile; [B * T, H, D] each."""
+    """softmax(scale · Q Kᵀ, causal) V of every document, group by group, tile by tile; [B * T, H, D] each.
+
+    With a `window`, a query sees that many keys, itself included.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, groups: tuple[_Group, ...], scale: float
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        groups: tuple[_Group, ...],
+        scale: float,
+        window: int | None,
     ) -> Tensor:
         out = torch.empty_like(query)
         saved: list[Tensor] = []
         for group in groups:
             q, k, v = (group.gather(x) for x in (query, key, value))
             tiles = []
-            for start, end in _tiles(group.length):
+            for low, start, end in _tiles(group.length, window):
                 scores = torch.baddbmm(
-                    _causal(start, end, q.dtype), q[:, start:end], k[:, :end].transpose(1, 2), alpha=scale
+                    _visible(start - low, end - low, window, q.dtype),
+                    q[:, start:end],
+                    k[:, low:end].transpose(1, 2),
+                    alpha=scale,
                 )
-                p = torch.softmax(scores, -1)  # [n * H, end - start, end]
-                tiles.append(torch.bmm(p, v[:, :end]))
+                p = torch.softmax(scores, -1)  # [n * H, end - start, end - low]
+                tiles.append(torch.bmm(p, v[:, low:end]))
                 saved.append(p)
             group.scatter(tiles[0] if len(tiles) == 1 else torch.cat(tiles, 1), out)
             saved += [q, k, v]
         ctx.save_for_backward(*saved)
-        ctx.groups, ctx.scale = groups, scale
+        ctx.groups, ctx.scale, ctx.window = groups, scale, window
         return out
 
     @staticmethod
@@ -187,32 +222,38 @@ class _PerDocument(torch.autograd.Function):
         saved = iter(ctx.saved_tensors)
         d_query, d_key, d_value = (torch.empty_like(grad[0]) for _ in range(3))
         for group in ctx.groups:
-            tiles = _tiles(group.length)
+            tiles = _tiles(group.length, ctx.window)
             products = [next(saved) for _ in tiles]
             q, k, v = next(saved), next(saved), next(saved)
             d_out = group.drop_padding(group.gather(grad[0]))
             dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            for (start, end), p in zip(tiles, products, strict=True):
+            for (low, start, end), p in zip(tiles, products, strict=True):
                 d_part = d_out[:, start:end]
-                dv[:, :end] += torch.bmm(p.transpose(1, 2), d_part)
-                d_p = torch.bmm(d_part, v[:, :end].transpose(1, 2))
+                dv[:, low:end] += torch.bmm(p.transpose(1, 2), d_part)
+                d_p = torch.bmm(d_part, v[:, low:end].transpose(1, 2))
                 d_scores = torch._softmax_backward_data(d_p, p, -1, p.dtype)
-                dq[:, start:end] = torch.bmm(d_scores, k[:, :end])
-                dk[:, :end] += torch.bmm(d_scores.transpose(1, 2), q[:, start:end])
+                dq[:, start:end] = torch.bmm(d_scores, k[:, low:end])
+                dk[:, low:end] += torch.bmm(d_scores.transpose(1, 2), q[:, start:end])
             group.scatter(dq.mul_(ctx.scale), d_query)
             group.scatter(dk.mul_(ctx.scale), d_key)
             group.scatter(dv, d_value)
-        return d_query, d_key, d_value, None, None
+        return d_query, d_key, d_value, None, None, None
 
 
-def _tiles(length: int) -> list[tuple[int, int]]:
-    return [(start, min(start + TILE, length)) for start in range(0, length, TILE)]
+def _tiles(length: int, window: int | None) -> list[tuple[int, int, int]]:
+    """(first key, first query, end of both) of each tile of a document."""
+    return [
+        (0 if window is None else max(0, start - window + 1), start, min(start + TILE, length))
+        for start in range(0, length, TILE)
+    ]
 
 
 @lru_cache(maxsize=256)
-def _causal(start: int, end: int, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores of queries start … end of a document: minus infinity at keys after each; [Q, end]."""
-    return torch.full((end - start, end), float("-inf"), dtype=dtype).triu_(start + 1)
+def _visible(start: int, end: int, window: int | None, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores of queries start … end: minus infinity at keys that each does not see; [Q, end]."""
+    hidden = torch.full((end - start, end), float("-inf"), dtype=dtype)
+    after = hidden.triu(start + 1)
+    return after if window is None else after + hidden.tril(start - window)
 
 
 AttentionInterface.register(NAME, attend)

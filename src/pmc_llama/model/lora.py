@@ -5,21 +5,18 @@ import warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from pmc_llama.errors import RecipeError
+from pmc_llama.model.blocks import causal_lm
 from pmc_llama.model.seeds import generator_for
 from pmc_llama.recipe.training import LoraSection
 
 FIXED = ("lm_head", "embed_tokens", "embed_out", "wte")
 """The embedding and the output projection: often one matrix, and the loss multiplies by the projection itself."""
-
-
-def causal_lm(model: nn.Module) -> PreTrainedModel:
-    """The transformers model inside an optional PEFT wrapper."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def add_adapters(model: PreTrainedModel, section: LoraSection) -> PeftModel:
@@ -40,6 +37,9 @@ def add_adapters(model: PreTrainedModel, section: LoraSection) -> PeftModel:
             wrapped = get_peft_model(model, config)
     except ValueError as error:
         raise RecipeError(f"lora.targets: {section.targets} do not all name modules of the model: {error}") from None
+    lm = causal_lm(wrapped)
+    if any(isinstance(one, BaseTunerLayer) for one in (lm.get_input_embeddings(), lm.get_output_embeddings())):
+        raise RecipeError(f"lora.targets: {section.targets} reach the embeddings: choose layers inside the blocks")
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -14,10 +14,8 @@ from torch.utils.checkpoint import (
     checkpoint,
     create_selective_checkpoint_contexts,
 )
-from transformers import PreTrainedModel
 
-from pmc_llama.errors import RecipeError
-from pmc_llama.model.lora import causal_lm
+from pmc_llama.model.blocks import blocks_of, causal_lm
 
 Recompute = Literal["none", "selective", "full"]
 
@@ -27,16 +25,6 @@ _KEPT = {
     torch.ops.aten.addmm.default,
     torch.ops.torch_attn._varlen_attn.default,
 }
-
-
-def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder's blocks. Raises RecipeError for a model that is not built like LLaMA."""
-    blocks = getattr(model.get_decoder(), "layers", None)
-    if not isinstance(blocks, nn.ModuleList):
-        raise RecipeError(
-            f"{type(model).__name__} keeps no list of blocks at `model.layers`, as LLaMA does; cannot shard it"
-        )
-    return blocks
 
 
 def parallelize(

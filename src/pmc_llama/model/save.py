@@ -41,7 +41,7 @@ def export_hf(
 
 
 def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
-    parameters = dict(model.named_parameters())  # tied weights come once
+    parameters = dict(model.named_parameters()) | _kept_buffers(model)  # tied weights come once
     parts = divide({name: value.numel() * value.element_size() for name, value in parameters.items()}, MAX_PART_BYTES)
     index: dict[str, str] = {}
     for number, names in enumerate(parts, 1):
@@ -61,6 +61,16 @@ def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
         )
     if is_first:
         _write_configs(model, folder)
+
+
+def _kept_buffers(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Buffers that a model's folder holds beside its parameters."""
+    return {
+        f"{path}.{name}": buffer
+        for path, module in model.named_modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name not in module._non_persistent_buffers_set
+    }
 
 
 def divide(sizes: dict[str, int], most_bytes: int) -> list[list[str]]:

@@ -1,7 +1,9 @@
 """Safetensors files, read a tensor or some of its rows at a time.
 
 The library's default maps whole files into memory, whose pages count as the process's own until the file is closed:
-beside a model of the same size that is twice the memory. So the bytes asked for are read, and no others.
+beside a whole model that is twice the memory. So whole tensors are read one by one. Some rows of a tensor, as a shard
+needs them, are taken from a map of the file, of which only those pages are touched; the library reads the whole tensor
+for them otherwise.
 """
 
 import math
@@ -15,8 +17,8 @@ from torch import Tensor
 from pmc_llama.errors import InputError
 from pmc_llama.model.weights import weight_files
 
-PART_BYTES = 2**28
-"""What is held beside the tensor that is filled."""
+PART_BYTES = 2**26
+"""What is held beside the shard that is filled."""
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -38,6 +40,7 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._mapped: Any = None
         try:
             self._file: Any = safe_open(str(path), "pt", backend="pread")
         except (OSError, SafetensorError) as error:
@@ -66,18 +69,24 @@ class TensorFile:
 
     def read(self, name: str, first: int = 0, count: int | None = None) -> Tensor:
         """A tensor in memory of its own; with `first` and `count`, those of its rows (of dimension 0)."""
+        shape = self.shape(name)
         try:
-            if count is None:
+            if count is None or (shape and count == shape[0]):
                 return cast(Tensor, self._file.get_tensor(name))
-            if count == 0 or 0 in self.shape(name):
-                return torch.empty((count, *self.shape(name)[1:]), dtype=self.dtype(name))
-            return cast(Tensor, self._file.get_slice(name)[first : first + count])
+            if count == 0 or 0 in shape:
+                return torch.empty((count, *shape[1:]), dtype=self.dtype(name))
+            self._mapped = self._mapped or safe_open(str(self.path), "pt")
+            return cast(Tensor, self._mapped.get_slice(name)[first : first + count])
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path}: {name} cannot be read: {error}") from None
 
+    def lazily(self, name: str) -> Any:
+        """The library's handle of a tensor, as transformers takes it in place of the tensor."""
+        return self._file.get_slice(name)
+
     def read_into(self, name: str, target: Tensor, first: int = 0) -> None:
-        """Fill `target` with rows `first`, first + 1 … of a tensor, cast to its type, a part at a time."""
-        if not target.ndim:
+        """Fill `target` with rows `first`, first + 1 … of a tensor, cast to its type; shards a part at a time."""
+        if target.shape == self.shape(name):
             target.copy_(self.read(name))
             return
         row_bytes = max(1, math.prod(target.shape[1:]) * self.dtype(name).itemsize)

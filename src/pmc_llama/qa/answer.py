@@ -14,7 +14,8 @@ from torch import distributed
 
 from pmc_llama import files
 from pmc_llama.errors import RecipeError
-from pmc_llama.model.load import load_for_inference, local_folder
+from pmc_llama.model.folders import local_folder
+from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.precision import compute_dtype
 from pmc_llama.model.stops import end_ids_of
 from pmc_llama.qa.generate import Generated, generate

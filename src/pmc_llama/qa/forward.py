@@ -34,6 +34,11 @@ class Row(msgspec.Struct, frozen=True):
         """Tokens that the model reads: the last of each continuation is predicted only."""
         return len(self.context) + sum(len(branch.ids) - 1 for branch in self.branches)
 
+    @property
+    def deepest(self) -> int:
+        """Tokens that the last position of the longest branch sees, itself included."""
+        return len(self.context) + max(len(branch.ids) - 1 for branch in self.branches)
+
 
 class Value(msgspec.Struct, frozen=True):
     """What the model makes of one continuation."""

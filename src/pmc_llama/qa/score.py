@@ -4,9 +4,12 @@ A question is one row of tokens: its context once, then a branch for each option
 branches see the context and themselves. One-token options have empty branches, so that a single causal pass scores them
 all. What all rows begin with (fixed shots) is computed once. Only positions that predict a scored token meet the
 vocabulary; their own logits and the log-softmax are fp32 whatever the model's precision.
+
+Where that is not proven to give what transformers' plain forward pass gives (`plain.py`), the plain pass is taken.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +19,7 @@ from pmc_llama.errors import InputError
 from pmc_llama.qa.encoding import Encoded, encode_prompts
 from pmc_llama.qa.forward import Branch, Row, Value, score_rows
 from pmc_llama.qa.journal import Journal
+from pmc_llama.qa.plain import fast_up_to, plain_rows
 from pmc_llama.qa.prompts import Answers, Prompt, render
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.sharing import share
@@ -101,9 +105,13 @@ def _values(
     whole = [row for i, mine in rows.items() for row in mine if not _too_long(encoded[i], limit)]
     cut = [row for i, mine in rows.items() for row in mine if _too_long(encoded[i], limit)]
     values: dict[int, dict[int, Value]] = {i: {} for i in encoded}
+    longest = fast_up_to(model)
     with torch.inference_mode():
         for part in (whole, cut):
-            for row, branch_values in score_rows(model, _batches(part, batch_tokens), _shared_beginning(part)):
+            fast = [row for row in part if row.deepest <= longest]
+            plain = [row for row in part if row.deepest > longest]
+            scored = score_rows(model, _batches(fast, batch_tokens), _shared_beginning(fast))
+            for row, branch_values in chain(scored, plain_rows(model, plain)):
                 mine = values[row.item]
                 mine |= {branch.option: value for branch, value in zip(row.branches, branch_values, strict=True)}
                 count = len(encoded[row.item].continuations)

@@ -9,7 +9,7 @@ import yaml
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_file, write_json, write_text
 from pmc_llama.hub import MODEL_FILES, cached_folder, is_hub_id
-from pmc_llama.model.load import local_folder
+from pmc_llama.model.folders import local_folder
 from pmc_llama.model.merge import stored_dtype, write_weights
 from pmc_llama.model.portable import portable
 from pmc_llama.model.stops import kept_end_ids

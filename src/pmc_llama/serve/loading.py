@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from pmc_llama.errors import InputError
-from pmc_llama.hub import why_not
-from pmc_llama.model.load import load_for_inference, local_folder
+from pmc_llama.model.folders import first_line, local_folder
+from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.precision import compute_dtype
 
 
@@ -27,4 +27,4 @@ def load_served(folder: Path | str) -> tuple[Any, Any]:
         model = load_for_inference(path, dtype=dtype, device=device.type)
         return model, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError, KeyError, SafetensorError) as error:  # whatever the libraries make of a folder
-        raise InputError(f"model {path} cannot be loaded: {why_not(error)}") from None
+        raise InputError(f"model {path} cannot be loaded: {first_line(error)}") from None

@@ -26,6 +26,7 @@ from pmc_llama.train.batches import BatchSource, Rows
 from pmc_llama.train.checkpoint import Checkpoints, newest
 from pmc_llama.train.heldout import measure
 from pmc_llama.train.identity import finished_summary, identity_of
+from pmc_llama.train.isolation import prove_isolation
 from pmc_llama.train.loss import loss_sum
 from pmc_llama.train.memory import dry_run, keep_freed_memory
 from pmc_llama.train.metrics import Metrics, Speed
@@ -124,6 +125,7 @@ def _build(
         compiled=options.compile,
     )
     attach_loss(net, compiled=options.compile)
+    prove_isolation(net, world)
     return net
 
 
@@ -182,6 +184,11 @@ def _step(run: _Run, step: int, rows: Rows, metrics: Metrics, start: int) -> Non
     values = train_step(
         run.net, run.optimizer, run.guard, batch, totals, step=step, lr=lr, clip=options.clip, world=world
     )
+    if step == 1 and float(values[1]) == 0:
+        raise TrainingError(
+            f"the first step has no gradient (its loss is {float(values[0]):.3f}): nothing that is trained has a part "
+            "in the result"
+        )
     metrics.add(step, lr, totals, run.batches.coverage(step), run.batches.coverage_by_source(step), values)
 
 

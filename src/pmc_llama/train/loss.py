@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pmc_llama.model.lora import causal_lm
+from pmc_llama.errors import RecipeError
+from pmc_llama.model.accepted import longest_with_fixed_positions
+from pmc_llama.model.blocks import causal_lm
 from pmc_llama.train.microbatch import MicroBatch
 
 CHUNK_LOGITS = {"cpu": 2**24, "cuda": 2**27}
@@ -25,6 +27,12 @@ def loss_sum(model: nn.Module, batch: MicroBatch, *, compiled: bool = False) -> 
     is told where they lie; there is neither mask nor cache.
     """
     lm = causal_lm(model)
+    longest = longest_with_fixed_positions(lm.config)
+    if longest is not None and batch.documents.longest > longest:
+        raise RecipeError(
+            f"a document of {batch.documents.longest} tokens: beyond {longest}, this model's RoPE takes other "
+            "frequencies for all documents of its row; give a smaller seq_len"
+        )
     decoded = lm.get_decoder()(
         input_ids=batch.ids, position_ids=batch.position_ids, documents=batch.documents, use_cache=False
     )
