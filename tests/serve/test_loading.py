@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pmc_llama.cli import main
@@ -51,7 +52,7 @@ def test_a_models_own_code_is_neither_run_nor_asked_about(
     assert not (tmp_path / "it-ran").exists()
 
 
-@pytest.mark.parametrize("damage", ["cut off", "no tensors", "no tokenizer"])
+@pytest.mark.parametrize("damage", ["cut off", "no tensors", "one missing", "no tokenizer"])
 def test_damaged_folders_are_one_sentence(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -61,6 +62,10 @@ def test_damaged_folders_are_one_sentence(
         if damage != "no tokenizer" or not file.name.startswith("tokenizer"):
             (folder / file.name).write_bytes(file.read_bytes())
     weights = folder / "model.safetensors"
-    if damage != "no tokenizer":
+    if damage == "one missing":
+        tensors = load_file(weights)
+        del tensors["model.norm.weight"]
+        save_file(tensors, weights, metadata={"format": "pt"})
+    elif damage != "no tokenizer":
         weights.write_bytes(weights.read_bytes()[: 3000 if damage == "cut off" else 4])
     assert str(folder) in said(monkeypatch, capsys, "chat", str(folder))
