@@ -224,8 +224,8 @@ def test_wrong_models_are_refused_by_what_is_wrong(tmp_path: Path, adapted: Path
     cases = [
         (ModelOrigin(path=tmp_path / "nowhere"), InputError, "nowhere is not a folder"),
         (ModelOrigin(path=tmp_path / "empty"), InputError, r"no usable config\.json"),
-        (ModelOrigin(path=tmp_path / "no-weights"), InputError, r"has no \*\.safetensors file"),
-        (ModelOrigin(path=tmp_path / "other"), InputError, "weights do not fit"),
+        (ModelOrigin(path=tmp_path / "no-weights"), InputError, r"has no model\.safetensors"),
+        (ModelOrigin(path=tmp_path / "other"), InputError, r"lacks model\.layers\.2\."),
         (ModelOrigin(config={"hidden_sise": 32}), RecipeError, "hidden_sise: LlamaConfig has no such field"),
         (ModelOrigin(config=CONFIG | {"vocab_size": 50}), RecipeError, f"{VOCAB} tokens, but the model only 50"),
     ]

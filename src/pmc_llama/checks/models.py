@@ -14,13 +14,16 @@ from pmc_llama.model.reading import match_weights
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.recipe.training import TrainSection
-from pmc_llama.tokens.encode import hf_tokenizer
+from pmc_llama.tokens.encode import hf_tokenizer, load_encoder
 
 
 def tokenizer_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
-    """A tokenizer that is not there, cannot be read, or never ends a text."""
+    """A tokenizer that is not there, cannot be read, never ends a text, or has not one way to encode a text."""
     found: list[str] = []
     tokenizer = _tokenizer(recipe, found)
+    if tokenizer is not None:
+        with told(found, "tokenizer.path"):
+            load_encoder(tokenizer_path(recipe))
     if tokenizer is not None and tokenizer.eos_token_id is None:
         found.append(
             "tokenizer.path: the tokenizer has no end-of-text token: nothing would end a document or an answer"

@@ -129,5 +129,6 @@ def _tokenizer(recipe: Recipe) -> Any:
     if written_later(recipe, recipe.tokenizer.path):
         return None
     with told([]):
-        return hf_tokenizer(tokenizer_path(recipe))
+        tokenizer = hf_tokenizer(tokenizer_path(recipe))
+        return None if tokenizer.eos_token_id is None else tokenizer  # which `tokenizer_problems` tells
     return None

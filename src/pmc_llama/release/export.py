@@ -13,6 +13,7 @@ from pmc_llama.model.folders import local_folder
 from pmc_llama.model.merge import stored_dtype, write_weights
 from pmc_llama.model.portable import portable
 from pmc_llama.model.stops import kept_end_ids
+from pmc_llama.model.tokenizer import folder_tokenizer
 from pmc_llama.model.weights import INDEX, weight_files
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.records.results import Results
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Types of weights, as transformers calls them in `config.json`."""
+_OF_THIS_MACHINE = ("is_local", "local_files_only", "backend")
 LICENSE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 
 
@@ -84,29 +86,38 @@ def export_model(
 
 def _write_tokenizer(model: Trained, out: Path) -> "PreTrainedTokenizerBase":
     """The tokenizer saved with the trained model, its SentencePiece file, and the base's chat template if any."""
-    from transformers import AutoTokenizer
-
     trained = model.adapter or local_folder(model.folder)
-    tokenizer = AutoTokenizer.from_pretrained(str(trained), trust_remote_code=False)
+    tokenizer: PreTrainedTokenizerBase = folder_tokenizer(trained)
     if tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer in {trained} has no end-of-text token: nothing would stop generation")
     base = _base_folder(model)
     if tokenizer.chat_template is None and base is not None and (base / "tokenizer_config.json").is_file():
-        tokenizer.chat_template = AutoTokenizer.from_pretrained(str(base), trust_remote_code=False).chat_template
+        tokenizer.chat_template = folder_tokenizer(base).chat_template
     tokenizer.save_pretrained(out)
-    _make_portable(out / "tokenizer_config.json")
+    _make_portable(out)
     sentencepiece = _sentencepiece_file(model)
     if sentencepiece is not None:
         shutil.copyfile(sentencepiece, out / "tokenizer.model")
     return tokenizer
 
 
-def _make_portable(config: Path) -> None:
-    """Name the tokenizer's class as every version of transformers knows it, and drop what is about this machine."""
-    value = {name: item for name, item in read_json(config).items() if name not in ("is_local", "local_files_only")}
+def _make_portable(folder: Path) -> None:
+    """Say in `tokenizer_config.json` what transformers 4 and 5 read alike, and nothing about this machine."""
+    file = folder / "tokenizer_config.json"
+    value = {name: item for name, item in read_json(file).items() if name not in _OF_THIS_MACHINE}
     if value.get("tokenizer_class") == "TokenizersBackend":  # the name since transformers 5
         value["tokenizer_class"] = "PreTrainedTokenizerFast"
-    write_json(config, value)
+    if isinstance(value.get("extra_special_tokens"), list):  # in transformers 4, a table of names
+        value["additional_special_tokens"] = value.pop("extra_special_tokens")
+    named = value.pop("model_specific_special_tokens", None)
+    if named:
+        value["extra_special_tokens"] = named
+    # transformers 4 makes the pre-tokenizer follow this setting, and else gives inputs that LLaMA does not take
+    pre_tokenizer = read_json(folder / "tokenizer.json").get("pre_tokenizer") or {}
+    if "add_prefix_space" in pre_tokenizer:
+        value["add_prefix_space"] = pre_tokenizer["add_prefix_space"]
+    value.setdefault("model_input_names", ["input_ids", "attention_mask"])
+    write_json(file, value)
 
 
 def _sentencepiece_file(model: Trained) -> Path | None:

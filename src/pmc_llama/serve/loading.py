@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoTokenizer
 
 from pmc_llama.errors import InputError
 from pmc_llama.model.folders import first_line, local_folder
 from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.precision import compute_dtype
+from pmc_llama.model.tokenizer import folder_tokenizer
 
 
 def load_served(folder: Path | str) -> tuple[Any, Any]:
@@ -25,6 +24,6 @@ def load_served(folder: Path | str) -> tuple[Any, Any]:
     dtype = compute_dtype("auto", device) if device.type == "cuda" else torch.float32
     try:
         model = load_for_inference(path, dtype=dtype, device=device.type)
-        return model, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:  # whatever the libraries make of a folder
+    except (OSError, ValueError) as error:  # of files beside the weights
         raise InputError(f"model {path} cannot be loaded: {first_line(error)}") from None
+    return model, folder_tokenizer(path)

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pmc_llama.qa.encoding import encode_texts, render_chat
+
 
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
     """Token ids of a conversation that ends where the model is to answer.
 
     A model without a chat template was never tuned on conversations. It gets the plain form of the question prompts,
-    `Question: … Answer:`, in which system messages come first as they are.
+    `Question: … Answer:`, in which system messages come first as they are. Special tokens that a message spells are
+    text.
     """
     if tokenizer.chat_template is not None:
-        ids = tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        return [int(token) for token in ids]
-    return [int(token) for token in tokenizer(plain_transcript(messages))["input_ids"]]
+        return encode_texts(tokenizer, [render_chat(tokenizer, messages)], bos_in_chats=False)[0]
+    return encode_texts(tokenizer, [plain_transcript(messages)])[0]
 
 
 def plain_transcript(messages: Sequence[dict[str, str]]) -> str:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json
-from pmc_llama.tokens.sentencepiece import MARK, may_cut, read_model
+from pmc_llama.model.tokenizer import folder_tokenizer
+from pmc_llama.tokens.sentencepiece import MARK, may_cut, read_model, user_defined
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,34 +19,20 @@ def hf_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
 
     For a LLaMA-type SentencePiece model it is built here, because transformers' own conversion (5.23) ranks merges by
     piece number instead of piece score and gives other ids wherever two spaces follow each other. BOS is added and
-    EOS is not, as LLaMA does. A model without a pad piece pads with EOS; padding is always masked, so its id never
-    matters. `save_pretrained` writes `tokenizer.json`, which AutoTokenizer loads with the same ids; `save_vocabulary`
-    puts the `tokenizer.model` beside it. Raises InputError where there is no tokenizer.
+    EOS is not, as LLaMA does. In a folder, `tokenizer.json` says how text is cut and what is added, whatever class
+    `tokenizer_config.json` names. There is a pad token only where the tokenizer has one of its own. `save_pretrained`
+    writes `tokenizer.json`, which AutoTokenizer loads with the same ids; `save_vocabulary` puts the `tokenizer.model`
+    beside it. Raises InputError where there is no tokenizer.
     """
-    from transformers import AutoTokenizer
-
     model = sentencepiece_file(path)
-    if model is not None:
-        tokenizer = _from_sentencepiece(model)
-    else:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(path), trust_remote_code=False, local_files_only=path.exists()
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"tokenizer {path}: expected a SentencePiece `tokenizer.model` or a Hugging Face folder: {error}"
-            ) from None
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return _from_sentencepiece(model) if model is not None else folder_tokenizer(path)
 
 
 def sentencepiece_file(path: Path) -> Path | None:
     """The SentencePiece model to use for `path`, or None where a `tokenizer.json` describes the tokenizer.
 
     In a folder with both, the `tokenizer.json` counts if it adds tokens of its own, or if the model is not LLaMA's type
-    (`tokenizer.model` may also be a tiktoken file).
+    (`tokenizer.model` may also be a tiktoken file) or has pieces that stand apart from its merges.
     """
     if path.is_file():
         return path
@@ -59,7 +46,8 @@ def sentencepiece_file(path: Path) -> Path | None:
     except InputError:
         return None
     added = {token["content"] for token in read_json(description).get("added_tokens", [])}
-    return file if may_cut(proto) and added <= {piece.piece for piece in proto.pieces} else None
+    pieces = {piece.piece for piece in proto.pieces}
+    return file if may_cut(proto) and not user_defined(proto) and added <= pieces else None
 
 
 def _from_sentencepiece(path: Path) -> Any:

@@ -188,7 +188,7 @@ def _encode_part(job: _Job) -> tuple[int, Shard]:
 
 @lru_cache(maxsize=1)
 def _worker_encoder(path: Path, memo: bool) -> Encoder:
-    return load_encoder(path, memo=memo)
+    return load_encoder(path, memo=memo, proven=True)
 
 
 def _documents(part: Path) -> Iterator[tuple[str, str]]:

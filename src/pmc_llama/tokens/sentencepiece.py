@@ -85,6 +85,11 @@ def normal_pieces(proto: Any) -> list[str]:
     return [piece.piece for piece in proto.pieces if piece.type in (_NORMAL, _USER_DEFINED)]
 
 
+def user_defined(proto: Any) -> list[str]:
+    """The pieces that are taken from a text before anything is merged."""
+    return [piece.piece for piece in proto.pieces if piece.type == _USER_DEFINED]
+
+
 class SentencePieceEncoder:
     """Ids of SentencePiece, without BOS and EOS.
 
@@ -104,7 +109,8 @@ class SentencePieceEncoder:
         self.dtype = token_dtype(self.vocab_size)
         self._native = self.dtype.newbyteorder("=")
         self.uses_memo = False
-        if memo and may_cut(proto):
+        self.has_transformers_form, self.user_defined = may_cut(proto), user_defined(proto)
+        if memo and self.has_transformers_form:
             self.uses_memo = True
             self._words = _Words(self.processor, self.dtype, memo_limit, part_pattern(normal_pieces(proto)))
             self.check(_probes())
