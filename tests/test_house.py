@@ -1,6 +1,7 @@
 """The layers of docs/architecture.md: a package imports what lies below it, never beside or above it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,21 @@ def test_only_one_file_knows_where_anything_of_a_run_lies() -> None:
             if part in FILES_OF_A_RUN + FOLDERS_OF_A_RUN:
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
     assert found == [], "say it in run_dir.py"
+
+
+def test_code_that_comes_with_a_model_is_never_run() -> None:
+    """Without the argument transformers asks in the terminal, and runs it on a `y`."""
+    found, asking = 0, []
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if re.fullmatch(r"Auto\w+\.from_\w+", called):
+                assert isinstance(node, ast.Call)
+                found += 1
+                said = {one.arg: one.value for one in node.keywords}.get("trust_remote_code")
+                if not (isinstance(said, ast.Constant) and said.value is False):
+                    asking.append(f"{path.relative_to(ROOT)}:{node.lineno} {called}")
+    assert found and asking == [], "say trust_remote_code=False"
 
 
 @pytest.mark.parametrize("heavy", ["torch", "transformers", "pyarrow", "polars", "pydantic", "numpy", "rich"])

@@ -16,6 +16,7 @@ from pmc_llama.model.hardware import (
 )
 from pmc_llama.model.shapes import SHAPES
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.inputs import base_model_path
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
 MFU = 0.40
@@ -107,16 +108,19 @@ def shape_of(recipe: Recipe) -> Any:
     """The base model's configuration: of the recipe itself, of a folder, or of a hub id whose shape is known."""
     from transformers import AutoConfig, LlamaConfig
 
+    from pmc_llama.model.folders import first_line
+
     base = recipe.base
     if base.config is not None:
         return LlamaConfig(**base.config)
     if base.path in SHAPES:
         return LlamaConfig(**SHAPES[base.path])
     try:
-        return AutoConfig.from_pretrained(base.path)
-    except (OSError, ValueError):
+        return AutoConfig.from_pretrained(base_model_path(recipe), trust_remote_code=False)
+    except (OSError, ValueError) as error:
         known = ", ".join(SHAPES)
-        raise RecipeError(f"base.path: no config.json at {base.path!r}, and its shape is not known ({known})") from None
+        where = f"base.path: no usable config.json at {base.path!r}"
+        raise RecipeError(f"{where} ({first_line(error)}), and its shape is not known ({known})") from None
 
 
 def memory_of(

@@ -87,6 +87,11 @@ class TrainingDir:
         return self.root / "metrics.jsonl"
 
     @property
+    def tracker_run(self) -> Path:
+        """Id under which services for metrics know this training."""
+        return self.root / "tracker_run.txt"
+
+    @property
     def summary(self) -> Path:
         """What a finished run says of itself, and its identity."""
         return self.root / "summary.json"

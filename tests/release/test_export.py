@@ -1,10 +1,13 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from adopt import adopt
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, write_json
 from pmc_llama.release.export import export_model
@@ -72,13 +75,51 @@ def test_adapter_alone_names_its_published_base(run: Path, tmp_path: Path) -> No
     assert not (out / "model.safetensors").exists()
 
 
-def test_rounded_export_halves_the_weights(run: Path, tmp_path: Path) -> None:
-    out = export_model(run, tmp_path / "out", precision="bf16")
-    model = AutoModelForCausalLM.from_pretrained(out)
-    assert model.dtype == torch.bfloat16
-    whole = (run / "models/adapted/model.safetensors").stat().st_size
-    assert (out / "model.safetensors").stat().st_size < 0.6 * whole
-    assert (out / "model.safetensors").stat().st_mode == (out / "config.json").stat().st_mode
+def test_weights_have_the_type_of_the_base_or_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    run = write_run(tmp_path, base_dtype=torch.bfloat16)
+
+    def check(out: Path, dtype: torch.dtype, which: str) -> None:
+        name = str(dtype).removeprefix("torch.")
+        assert {value.dtype for value in load_file(out / "model.safetensors").values()} == {dtype}
+        config = read_json(out / "config.json")
+        assert (config["dtype"], config["torch_dtype"]) == (name, name)
+        assert f"The weights are {name}." in (out / "README.md").read_text()
+        assert (out / "model.safetensors").stat().st_mode == (out / "config.json").stat().st_mode
+        trained = read_json(
+            (run / "tune" / which / "model" if "/" in which else run / "models/adapted") / "config.json"
+        )
+        assert trained["dtype"] == "float32"  # masters
+
+    for which in ("adapted", "full/adapted/seed-0"):
+        check(export_model(run, tmp_path / f"auto-{which[0]}", which=which), torch.bfloat16, which)
+    whole = load_file(run / "models/adapted/model.safetensors")
+    rounded = load_file(tmp_path / "auto-a" / "model.safetensors")
+    assert all(torch.equal(rounded[name], value.bfloat16()) for name, value in whole.items())
+    check(export_model(run, tmp_path / "whole", dtype="fp32"), torch.float32, "adapted")
+    check(export_model(run, tmp_path / "half", dtype="fp16"), torch.float16, "adapted")
+    with pytest.raises(InputError, match="as it was trained: leave out the dtype"):
+        export_model(run, tmp_path / "no", which="lora/adapted/seed-0", merged=False, base_repo="a/b", dtype="bf16")
+
+
+def test_only_the_weights_that_the_index_names_are_published(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(run / "models/adapted")
+    (run / "models/adapted/model.safetensors").unlink()
+    model.save_pretrained(run / "models/adapted", max_shard_size="40KB")
+    adopt(run)
+    shutil.copy(tmp_path / "base/model.safetensors", run / "models/adapted/model.old.safetensors")
+    adopt(run)
+    out = export_model(run, tmp_path / "out")
+    named = set(read_json(out / "model.safetensors.index.json")["weight_map"].values())
+    assert len(named) > 1
+    assert {file.name for file in out.glob("*.safetensors")} == named
+
+
+def test_configurations_speak_to_both_versions_of_transformers(run: Path, tmp_path: Path) -> None:
+    for which, folder in (("adapted", run / "models/adapted"), ("lora/adapted/seed-0", run / "models/adapted")):
+        config = read_json(export_model(run, tmp_path / which.replace("/", "-"), which=which) / "config.json")
+        assert config["rope_theta"] == read_json(folder / "config.json")["rope_parameters"]["rope_theta"] == 20000.0
+        assert config["torch_dtype"] == config["dtype"] == "float32"
 
 
 def test_refuses_a_folder_in_use_and_a_model_that_is_not_there(run: Path, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def tiny_model(tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, steps: int 
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=128,
+        rope_parameters={"rope_type": "default", "rope_theta": 20000.0},
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -91,13 +92,13 @@ def write_results(run: Path) -> None:
     write_json(run / "results.json", results)
 
 
-def write_run(root: Path, **recipe: Any) -> Path:
+def write_run(root: Path, *, base_dtype: torch.dtype = torch.float32, **recipe: Any) -> Path:
     """`root/base` and a run in `root/run` with an adapted model, a fully tuned one, a LoRA adapter, and results."""
     from peft import LoraConfig, get_peft_model
 
     tokenizer, run = tiny_tokenizer(root), root / "run"
     base = tiny_model(tokenizer, steps=5)
-    save_model(base, tokenizer, root / "base")
+    save_model(base.to(base_dtype), tokenizer, root / "base")
     (root / "base" / "LICENSE.txt").write_text("The licence of the base.")
     (root / "base" / "README.md").write_text("---\nlicense: llama2\n---\n# base\n")
     # The wrong ids of some LLaMA conversions: they must not come through.

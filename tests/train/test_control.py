@@ -64,6 +64,7 @@ def test_trackers_get_every_step_and_absent_ones_are_named(tmp_path: Path, monke
     service = types.ModuleType("trackio")
     service.init = lambda **_: None  # type: ignore[attr-defined]
     service.log = lambda values, step: got.append((step, values))  # type: ignore[attr-defined]
+    service.finish = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "trackio", service)
     run(tmp_path / "tracked", Source(steps=3), trackers=["trackio"], heldout={"x": Source(steps=1, seed=3)})
     assert [step for step, _ in got] == [0, 1, 2, 3, 3] and "heldout/x/perplexity" in got[0][1]

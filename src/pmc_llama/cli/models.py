@@ -1,7 +1,7 @@
 """Verbs for models: what fits this machine, export, publish, serve, chat."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -69,6 +69,10 @@ def export(
     model: Annotated[str, typer.Option(help="base, adapted, or a tuned one as full/adapted/seed-0.")] = "adapted",
     adapter: Annotated[bool, typer.Option("--adapter", help="Keep a LoRA adapter apart from its base.")] = False,
     base_repo: Annotated[str | None, typer.Option(help="Hub id of the base, for an adapter of a local one.")] = None,
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        typer.Option(help="Of the weights: auto (as the base's own), fp32, bf16 or fp16."),
+    ] = "auto",
     allow_worse: Annotated[
         bool, typer.Option("--allow-worse", help="Also a revision that is significantly worse than the one before.")
     ] = False,
@@ -76,7 +80,7 @@ def export(
     """Write a model of a run as a publishable Hugging Face folder with its card."""
     from pmc_llama.release.export import export_model
 
-    export_model(run, out, which=model, merged=not adapter, base_repo=base_repo, allow_worse=allow_worse)
+    export_model(run, out, which=model, merged=not adapter, base_repo=base_repo, dtype=dtype, allow_worse=allow_worse)
     print(f"exported to {out}")
 
 

@@ -42,7 +42,9 @@ def refuse_weights(folder: Path) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says first."""
+    """What an error of a library says first; of a model with code of its own it would say how to run that code."""
+    if "trust_remote_code" in str(error):
+        return "it brings code of its own, and code that comes with a model is never run"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Class validation error")] or [type(error).__name__]
     return lines[0].removeprefix("ValueError: ")

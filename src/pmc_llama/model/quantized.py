@@ -35,6 +35,7 @@ def read_quantized(
         dtype=dtype,
         device_map={"": device},
         attn_implementation=attention.NAME,
+        trust_remote_code=False,
     )
     return model
 

@@ -13,6 +13,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from pmc_llama.errors import StorageError
 from pmc_llama.files import read_json, write_json
+from pmc_llama.model.portable import portable
+from pmc_llama.model.stops import kept_end_ids
 
 MAX_PART_BYTES = 4 * 2**30
 
@@ -40,7 +42,7 @@ def export_hf(
 
 def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
     parameters = dict(model.named_parameters()) | _kept_buffers(model)  # tied weights come once
-    parts = _divide({name: value.numel() * value.element_size() for name, value in parameters.items()})
+    parts = divide({name: value.numel() * value.element_size() for name, value in parameters.items()}, MAX_PART_BYTES)
     index: dict[str, str] = {}
     for number, names in enumerate(parts, 1):
         file = "model.safetensors" if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
@@ -71,12 +73,12 @@ def _kept_buffers(model: PreTrainedModel) -> dict[str, Tensor]:
     }
 
 
-def _divide(sizes: dict[str, int]) -> list[list[str]]:
-    """Names in parts of at most MAX_PART_BYTES (a single larger tensor is a part of its own)."""
+def divide(sizes: dict[str, int], most_bytes: int) -> list[list[str]]:
+    """Names in parts of at most `most_bytes` (a single larger tensor is a part of its own)."""
     parts: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
-        if parts[-1] and filled + size > MAX_PART_BYTES:
+        if parts[-1] and filled + size > most_bytes:
             parts.append([])
             filled = 0
         parts[-1].append(name)
@@ -89,9 +91,17 @@ def _write_configs(model: PreTrainedModel, folder: Path) -> None:
     config.dtype = next(model.parameters()).dtype
     config.use_cache = True
     config.save_pretrained(folder)
+    write_json(folder / "config.json", portable(read_json(folder / "config.json")))
     config.use_cache = False
     ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    ids["eos_token_id"] = kept_end_ids(_named_end_ids(config), ids["eos_token_id"])
     GenerationConfig(**ids).save_pretrained(folder)
+
+
+def _named_end_ids(config: Any) -> Any:
+    """What the generation config of the model that training began with names as `eos_token_id`."""
+    file = Path(config.name_or_path) / "generation_config.json"
+    return read_json(file).get("eos_token_id") if config.name_or_path and file.is_file() else None
 
 
 def _write_adapter(model: PeftModel, folder: Path, base: str, is_first: bool) -> None:

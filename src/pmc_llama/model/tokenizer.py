@@ -27,9 +27,10 @@ def folder_tokenizer(path: Path) -> Any:
             if loader is PreTrainedTokenizerFast:
                 _take_tokens_of_class(tokenizer, folder)
     except Exception as error:  # tokenizers' own errors are plain Exceptions
-        raise InputError(
-            f"tokenizer {path}: expected a SentencePiece `tokenizer.model` or a Hugging Face folder: {error}"
-        ) from None
+        from pmc_llama.model.folders import first_line
+
+        expected = "expected a SentencePiece `tokenizer.model` or a Hugging Face folder"
+        raise InputError(f"tokenizer {path}: {expected}: {first_line(error)}") from None
     return tokenizer
 
 

@@ -14,8 +14,10 @@ from torch import distributed
 
 from pmc_llama import files
 from pmc_llama.errors import RecipeError
+from pmc_llama.model.folders import local_folder
 from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.precision import compute_dtype
+from pmc_llama.model.stops import end_ids_of
 from pmc_llama.qa.generate import Generated, generate
 from pmc_llama.qa.harness import write_samples
 from pmc_llama.qa.journal import Journal
@@ -138,6 +140,7 @@ class Answerer:
                 adapter=self._adapter,
                 precision=self._evaluate.precision,
                 max_length=self._evaluate.max_length,
+                stop_ids=end_ids_of(local_folder(self._folder), self._tokenizer),
             )
         elif self._writer is None:
             longest = self._evaluate.max_length

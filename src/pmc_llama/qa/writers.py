@@ -1,6 +1,6 @@
 """What writes answers in words: transformers, or vLLM where a GPU is.
 
-Decoding is always explicit: nothing is taken from the checkpoint's own generation settings.
+Decoding is always explicit: of the checkpoint's own generation settings only the tokens that end an answer count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pmc_llama.errors import PmcLlamaError
+from pmc_llama.model.stops import end_ids
 from pmc_llama.recipe.qa import GenerationSection
 
 Prompts = Sequence[Sequence[int]]
@@ -37,7 +38,9 @@ class TransformersWriter:
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None, batch_tokens: int = 16384) -> None:
         from transformers import GenerationConfig
 
-        model.generation_config = GenerationConfig()  # else the checkpoint's settings fill in what ours leave open
+        self._end_ids = end_ids(model.generation_config.eos_token_id, tokenizer)
+        # Else the checkpoint's settings fill in what ours leave open.
+        model.generation_config = GenerationConfig(eos_token_id=self._end_ids)
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
         self.max_length = max_length or int(model.config.max_position_embeddings)
 
@@ -73,15 +76,20 @@ class TransformersWriter:
         config = GenerationConfig(
             max_new_tokens=how.max_new_tokens,
             num_return_sequences=how.samples,
-            eos_token_id=self._tokenizer.eos_token_id,
-            pad_token_id=self._tokenizer.eos_token_id,
+            eos_token_id=self._end_ids,
+            pad_token_id=self._end_ids[0] if self._end_ids else 0,
             **(drawn if how.samples > 1 else {"do_sample": False}),
         )
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
             written = self._model.generate(ids, attention_mask=mask, generation_config=config)[:, length:]
-        texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
+        rows = [self._before_end(row) for row in written.tolist()]
+        texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [tuple(texts[i : i + how.samples]) for i in range(0, len(texts), how.samples)]
+
+    def _before_end(self, row: list[int]) -> list[int]:
+        """What was written before the token that ended it, which need not be a special one."""
+        return row[: next((i for i, token in enumerate(row) if token in self._end_ids), len(row))]
 
 
 class VllmWriter:
@@ -94,7 +102,9 @@ class VllmWriter:
         adapter: Path | None = None,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         max_length: int | None = None,
+        stop_ids: Sequence[int] = (),
     ) -> None:
+        """`stop_ids`: tokens that end an answer besides the tokenizer's own end-of-text token."""
         try:
             from vllm import LLM  # type: ignore[import-not-found, unused-ignore]
             from vllm.lora.request import LoRARequest  # type: ignore[import-not-found, unused-ignore]
@@ -105,6 +115,7 @@ class VllmWriter:
         lora = {} if adapter is None else {"enable_lora": True, "max_lora_rank": _rank(adapter)}
         dtype = {"auto": "auto", "bf16": "bfloat16", "fp32": "float32"}[precision]
         self._llm = LLM(model=str(folder), dtype=dtype, max_model_len=max_length, generation_config="vllm", **lora)
+        self._stop_ids = list(stop_ids)
         self._lora = None if adapter is None else LoRARequest("adapter", 1, str(adapter))
         self.max_length = int(self._llm.llm_engine.model_config.max_model_len)
 
@@ -114,8 +125,11 @@ class VllmWriter:
         """See `Writer`."""
         from vllm import SamplingParams
 
-        drawn = {"temperature": how.temperature, "top_p": how.top_p} if how.samples > 1 else {"temperature": 0.0}
-        settings = [SamplingParams(n=how.samples, max_tokens=how.max_new_tokens, seed=seed, **drawn) for seed in seeds]
+        drawn: dict[str, Any] = {"temperature": how.temperature, "top_p": how.top_p}
+        if how.samples == 1:
+            drawn = {"temperature": 0.0}
+        drawn |= {"n": how.samples, "max_tokens": how.max_new_tokens, "stop_token_ids": self._stop_ids}
+        settings = [SamplingParams(seed=seed, **drawn) for seed in seeds]
         for start in range(0, len(prompts), _AT_ONCE):
             asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts[start : start + _AT_ONCE]]
             outputs = self._llm.generate(asked, settings[start : start + _AT_ONCE], lora_request=self._lora)

@@ -28,12 +28,19 @@ DISCLAIMER = (
 
 
 def write_model_card(
-    model: Trained, results: Results, out: Path, *, merged: bool = True, license: str | None = None
+    model: Trained,
+    results: Results,
+    out: Path,
+    *,
+    merged: bool = True,
+    license: str | None = None,
+    dtype: str | None = None,
 ) -> Path:
     """Write `README.md` for an exported model, with the results that belong to it.
 
     `merged`: whether the folder holds whole weights; `license`: the model's licence identifier (None: that of the
-    base's own card, if it is known).
+    base's own card, if it is known); `dtype`: the type of the weights (None: several, or an
+    adapter's).
     """
     origin = first_recipe(model.run.root)
     license = license or _base_license(origin)
@@ -44,6 +51,7 @@ def write_model_card(
         disclaimer=DISCLAIMER,
         model=model,
         merged=merged,
+        dtype=dtype,
         recipe=model.recipe,
         base=origin.base.path or "a LLaMA trained from scratch on the general corpus of the recipe",
         revision=len(revisions_of(model.run.root)),

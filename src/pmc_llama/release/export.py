@@ -8,9 +8,13 @@ import yaml
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_file, write_json, write_text
-from pmc_llama.model.inference import load_for_inference
-from pmc_llama.model.load import local_folder
+from pmc_llama.hub import MODEL_FILES, cached_folder, is_hub_id
+from pmc_llama.model.folders import local_folder
+from pmc_llama.model.merge import stored_dtype, write_weights
+from pmc_llama.model.portable import portable
+from pmc_llama.model.stops import kept_end_ids
 from pmc_llama.model.tokenizer import folder_tokenizer
+from pmc_llama.model.weights import INDEX, weight_files
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.records.results import Results
 from pmc_llama.records.stamps import MADE_BY, Exported, Stamp
@@ -21,10 +25,12 @@ from pmc_llama.release.update import check_not_worse
 from pmc_llama.run_dir import ExportDir
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
-Precision = Literal["as_trained", "bf16", "fp16"]
-PART_SIZE = "4GB"
+Dtype = Literal["auto", "fp32", "bf16", "fp16"]
+NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Types of weights, as transformers calls them in `config.json`."""
 _OF_THIS_MACHINE = ("is_local", "local_files_only", "backend")
 LICENSE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 
@@ -35,7 +41,7 @@ def export_model(
     *,
     which: str = "adapted",
     merged: bool = True,
-    precision: Precision = "as_trained",
+    dtype: Dtype = "auto",
     base_repo: str | None = None,
     license: str | None = None,
     allow_worse: bool = False,
@@ -43,10 +49,11 @@ def export_model(
     """Write the model `which` of a run (see `find_model`) as a Hugging Face folder with its model card; returns `out`.
 
     `merged=False` keeps an adapter apart from its base, which `base_repo` (`owner/name`) must name unless it came from
-    the hub. `precision` is that of the weights. The folder holds all that llama.cpp's converter reads, also
-    `tokenizer.model` where the tokenizer has one. It appears whole or not at all. Raises InputError for an `out` that
-    is in use, for a model that is not there, for a model and results that do not belong together, and for a revision
-    that is worse than the one before it unless `allow_worse`.
+    the hub. `dtype` is that of the weights: `auto` is the base model's own, or for one that was made from scratch that
+    of training. The folder holds all that llama.cpp's converter reads, also `tokenizer.model` where the tokenizer has
+    one. It appears whole or not at all. Raises InputError for an `out` that is in use, for a model that is not there,
+    for a model and results that do not belong together, for weights that `dtype` cannot hold, for an adapter that
+    cannot be merged, and for a revision that is worse than the one before it unless `allow_worse`.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: give a folder that does not exist yet, or remove it first")
@@ -59,11 +66,14 @@ def export_model(
     try:
         tokenizer = _write_tokenizer(model, partial)
         if model.adapter is not None and not merged:
+            if dtype != "auto":
+                raise InputError("an adapter that is kept apart is exported as it was trained: leave out the dtype")
             _write_adapter(model, partial, base_repo)
+            written = None
         else:
-            _write_weights(model, partial, precision)
-            _write_configs(model, partial, tokenizer)
-        _write_papers(model, results, partial, merged, license)
+            written = _write_weights(model, partial, dtype)
+            _write_configs(model, partial, tokenizer, written)
+        _write_papers(model, results, partial, merged, license, written)
         _write_origin(stamp, partial)
         if out.exists():
             out.rmdir()
@@ -119,40 +129,60 @@ def _sentencepiece_file(model: Trained) -> Path | None:
 def _base_folder(model: Trained) -> Path | None:
     """Folder of the model that this run and the revisions before it started from, if it is on this machine."""
     path = base_model_path(first_recipe(model.run.root))
-    return Path(path) if Path(path).is_dir() else None
+    if Path(path).is_dir():
+        return Path(path)
+    return cached_folder(str(path), MODEL_FILES) if is_hub_id(str(path)) else None
 
 
-def _write_weights(model: Trained, out: Path, precision: Precision) -> None:
-    """Copy the weights without loading them, or convert them where an adapter is merged or rounding is asked for."""
-    source = local_folder(model.folder)
-    if model.adapter is None and precision == "as_trained":
-        for pattern in ("*.safetensors", "*.safetensors.index.json", "config.json"):
-            for file in sorted(source.glob(pattern)):
-                shutil.copyfile(file, out / file.name)
-        return
+def _write_weights(model: Trained, out: Path, dtype: Dtype) -> str | None:
+    """Copy the weights, or write them anew where an adapter is merged or their type changes.
+
+    Returns the type as transformers calls it; None for weights of several types, which are copied as they are.
+    """
     import torch
 
-    dtype = {"as_trained": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    loaded = load_for_inference(source, adapter=model.adapter, dtype=dtype)
-    loaded.save_pretrained(out, max_shard_size=PART_SIZE)
-    for file in out.glob("*.safetensors"):  # which the library lets nobody but their owner read
-        shutil.copymode(out / "config.json", file)
+    source = local_folder(model.folder)
+    stored = stored_dtype(source)
+    wanted = _wanted(model, source) if dtype == "auto" else getattr(torch, NAMES[dtype])
+    if model.adapter is None and wanted in (None, stored):
+        for file in [*weight_files(source), source / INDEX]:
+            if file.is_file():
+                shutil.copyfile(file, out / file.name)
+        return None if stored is None else str(stored).removeprefix("torch.")
+    wanted = wanted or stored or torch.float32
+    write_weights(source, out, dtype=wanted, adapter=model.adapter)
+    return str(wanted).removeprefix("torch.")
 
 
-def _write_configs(model: Trained, out: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+def _wanted(model: Trained, source: Path) -> "torch.dtype | None":
+    """The type of the base's weights; None to leave those in `source` as they are.
+
+    What its configuration says counts, and where that says nothing what its files hold.
+    """
+    import torch
+
+    base = _base_folder(model)
+    if model.which == "base" or base is None or first_recipe(model.run.root).base.path is None:
+        return None
+    config = read_json(base / "config.json")
+    named = config.get("dtype") or config.get("torch_dtype")
+    if named in NAMES.values():
+        return getattr(torch, named)  # type: ignore[no-any-return]
+    return stored_dtype(base)
+
+
+def _write_configs(model: Trained, out: Path, tokenizer: "PreTrainedTokenizerBase", dtype: str | None) -> None:
     """Special ids in `config.json` and `generation_config.json` are the tokenizer's, whatever the base's files said.
 
-    Further end-of-text ids of the base (instruct models stop at several) are kept if its list holds the tokenizer's
-    own; a list that does not is one of the wrong ones in circulation.
+    Further end-of-text ids of the base are kept: instruct models stop at several.
     """
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    config = read_json(out / "config.json") | ids | {"use_cache": True}
-    write_json(out / "config.json", config)
+    config = read_json(local_folder(model.folder) / "config.json") | ids | {"use_cache": True}
+    write_json(out / "config.json", portable(config if dtype is None else config | {"dtype": dtype}))
     base = _base_folder(model)
     file = None if base is None else base / "generation_config.json"
     known = read_json(file) if file is not None and file.is_file() else {}
-    stops = known.get("eos_token_id")
-    eos = stops if isinstance(stops, list) and tokenizer.eos_token_id in stops else tokenizer.eos_token_id
+    eos = kept_end_ids(known.get("eos_token_id"), tokenizer.eos_token_id)
     sampling = {name: known[name] for name in ("do_sample", "temperature", "top_p", "top_k") if name in known}
     write_json(out / "generation_config.json", sampling | ids | {"eos_token_id": eos})
 
@@ -170,7 +200,9 @@ def _write_adapter(model: Trained, out: Path, base_repo: str | None) -> None:
     write_json(out / "adapter_config.json", config)
 
 
-def _write_papers(model: Trained, results: Results, out: Path, merged: bool, license: str | None) -> None:
+def _write_papers(
+    model: Trained, results: Results, out: Path, merged: bool, license: str | None, dtype: str | None
+) -> None:
     """The base's licence texts, the recipe and the results that the card speaks of, and the card."""
     base = _base_folder(model)
     for pattern in LICENSE_FILES if base is not None else ():
@@ -180,7 +212,7 @@ def _write_papers(model: Trained, results: Results, out: Path, merged: bool, lic
     write_text(ExportDir(out).recipe, yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
     if model.run.results.is_file():
         shutil.copyfile(model.run.results, ExportDir(out).results)
-    write_model_card(model, results, out, merged=merged, license=license)
+    write_model_card(model, results, out, merged=merged, license=license, dtype=dtype)
 
 
 def _write_origin(stamp: Stamp, out: Path) -> None:

@@ -11,6 +11,7 @@ from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type:
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_record, sha256_file
+from pmc_llama.hub import hub_errors
 from pmc_llama.records.stamps import MADE_BY, Exported
 from pmc_llama.run_dir import CorpusDir
 
@@ -78,6 +79,9 @@ def publish(
         return _upload(api, plan)
     except HfHubHTTPError as error:
         raise InputError(f"{endpoint} refused to publish {repo}: {_reason(error)}") from None
+    except hub_errors() as error:
+        offline = " HF_HUB_OFFLINE forbids to ask it" if constants.HF_HUB_OFFLINE else f" {error}"
+        raise InputError(f"{endpoint} cannot be reached, so {repo} was not published:{offline}") from None
 
 
 def _upload(api: HfApi, plan: PublishPlan) -> PublishPlan:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from pmc_llama.errors import PmcLlamaError
+from pmc_llama.model.stops import end_ids
 from pmc_llama.serve.loading import load_served
 from pmc_llama.serve.sampling import RowSampler, Sampling
 from pmc_llama.serve.text import TextStream
@@ -63,7 +64,7 @@ class Engine:
     def __init__(self, folder: Path | str, limits: Limits | None = None) -> None:
         """Load a Hugging Face folder. Raises InputError where it has none."""
         self.model, self.tokenizer = load_served(folder)
-        self._end_ids = _end_ids(self.model, self.tokenizer)
+        self._end_ids = end_ids(self.model.generation_config.eos_token_id, self.tokenizer)
         # Nothing but these ids may end a row behind our back, and no sampling default of the model's may interfere.
         self.model.generation_config = GenerationConfig(eos_token_id=self._end_ids)
         self.name = Path(folder).resolve().name
@@ -126,7 +127,9 @@ class _Rows(StoppingCriteria):  # type: ignore[misc]
     """Looks at each new token: hands out its text, and ends the rows that are done."""
 
     def __init__(self, tokenizer: Any, jobs: list[Job], end_ids: frozenset[int]) -> None:
-        self._jobs, self._end_ids = jobs, end_ids
+        added = tokenizer.get_added_vocab()  # special tokens among them, which no text shows
+        self._jobs = jobs
+        self._end_ids = [end_ids | {added[stop] for stop in job.stops if stop in added} for job in jobs]
         self._streams = [TextStream(tokenizer, job.ids, job.stops) for job in jobs]
         self._tokens = [0] * len(jobs)
         self._done = [False] * len(jobs)
@@ -147,7 +150,7 @@ class _Rows(StoppingCriteria):  # type: ignore[misc]
     def _step(self, i: int, token: int) -> None:
         job, stream = self._jobs[i], self._streams[i]
         self._tokens[i] += 1
-        if token in self._end_ids:
+        if token in self._end_ids[i]:
             self._end(i, stream.finish(), "stop")
             return
         text = stream.add(token)
@@ -171,10 +174,3 @@ def _dropped(job: Job) -> bool:
         job.deliver(Piece(finish="timeout"))
         return True
     return False
-
-
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end an answer: the tokenizer's, and what else the model's generation config names."""
-    named = model.generation_config.eos_token_id
-    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
-    return sorted(token for token in ids if token is not None)

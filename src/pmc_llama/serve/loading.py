@@ -6,18 +6,24 @@ from typing import Any
 import torch
 
 from pmc_llama.errors import InputError
+from pmc_llama.model.folders import first_line, local_folder
 from pmc_llama.model.inference import load_for_inference
-from pmc_llama.model.load import local_folder
 from pmc_llama.model.precision import compute_dtype
 from pmc_llama.model.tokenizer import folder_tokenizer
 
 
 def load_served(folder: Path | str) -> tuple[Any, Any]:
-    """(model in eval mode, tokenizer) of a Hugging Face folder or hub id. Raises InputError where there is none."""
+    """(model in eval mode, tokenizer) of a Hugging Face folder or hub id.
+
+    Raises InputError where there is none, and for one that is damaged, incomplete or in need of code of its own.
+    """
     path = local_folder(folder)
     if not (path / "config.json").is_file():
         raise InputError(f"{path} is not a model folder: it has no config.json (`pmc-llama export` writes one)")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = compute_dtype("auto", device) if device.type == "cuda" else torch.float32
-    model = load_for_inference(path, dtype=dtype, device=device.type)
+    try:
+        model = load_for_inference(path, dtype=dtype, device=device.type)
+    except (OSError, ValueError) as error:  # of files beside the weights
+        raise InputError(f"model {path} cannot be loaded: {first_line(error)}") from None
     return model, folder_tokenizer(path)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from pmc_llama.progress import Progress
 from pmc_llama.records.training import Heldout, Measured, Step, line_of, read_metrics
 from pmc_llama.run_dir import TrainingDir
 from pmc_llama.train.agreement import Totals
-from pmc_llama.train.boards import open_boards
+from pmc_llama.train.boards import Board, open_boards
 from pmc_llama.train.memory import peak_memory
 
 
@@ -65,7 +65,7 @@ class Metrics:
         self._values: list[Tensor] = []
         self._seconds = 0.0
         self._speed = speed
-        self._boards: list[Callable[[dict[str, float], int], None]] = []
+        self._boards: list[Board] = []
         self._progress: Progress | None = None
         found = read_metrics(self._path)
         kept: list[Step | Heldout] = []
@@ -142,6 +142,8 @@ class Metrics:
     ) -> None:
         if self._progress is not None:
             self._progress.__exit__(kind, error, trace)
+        for board in self._boards:
+            board.close()
         self._boards.clear()
 
     def _remember(self, lines: Sequence[Step | Heldout]) -> None:
@@ -159,7 +161,7 @@ class Metrics:
             file.write(b"".join(line_of(line) for line in lines))
         for line in lines:
             for board in self._boards:
-                board(dict(_scalars(line)), line.step)
+                board.write(dict(_scalars(line)), line.step)
 
     def _show(self, line: Step) -> None:
         if self._progress is None:
