@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from pmc_llama.errors import InputError
 from pmc_llama.model.folders import first_line, local_folder, read_config, refuse_weights
+from pmc_llama.model.merge import Adapter
 from pmc_llama.model.reading import prove_filled, refuse_unread, some
 from pmc_llama.model.tensors import tensor_files
 
@@ -20,14 +21,15 @@ def load_for_inference(
     """The model of a folder or hub id, with the adapter merged into it if one is given.
 
     The weights are those that the folder's index names, without a memory map of its files; code of the folder is never
-    run. Raises InputError where a tensor is missing, has another shape, or has no place in the model.
+    run. Raises InputError where a tensor is missing, has another shape, or has no place in the model, and for an
+    adapter that is no plain LoRA or not one of this model.
     """
     logging.disable_progress_bar()
     folder = local_folder(path)
     refuse_weights(folder)
-    model = _read(folder, torch.float32 if adapter else dtype)
+    model = _read(folder, dtype)
     if adapter is not None:
-        model = _merged(model, adapter, dtype)
+        _merge(model, folder, adapter)
     return model.to(device).eval()
 
 
@@ -37,12 +39,16 @@ def _read(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         raise InputError(f"model {folder}: {config.model_type} is no architecture that writes text")
     kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     slices = {name: file.lazily(name) for name, file in tensor_files(folder).items()}
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it reports of missing tensors is raised below
     try:
         model, info = kind.from_pretrained(
-            None, config=config, state_dict=slices, dtype=dtype, output_loading_info=True, local_files_only=True
+            None, config=config, state_dict=slices, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (RuntimeError, ValueError, ImportError, OSError, KeyError, SafetensorError) as error:
         raise InputError(f"model {folder} cannot be loaded: {first_line(error)}") from None
+    finally:
+        logging.set_verbosity(told)
     lacking = sorted({*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})
     if lacking:
         raise InputError(f"model {folder}: {some(lacking)} are missing in its files, or of another shape there")
@@ -56,12 +62,10 @@ def _read(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     return model
 
 
-def _merged(model: PreTrainedModel, adapter: Path, dtype: torch.dtype) -> PreTrainedModel:
-    from peft import PeftModel
-
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload().to(dtype)
-    for name in list(buffers):  # `.to(dtype)` rounds RoPE's frequencies
-        path, _, last = name.rpartition(".")
-        merged.get_submodule(path)._buffers[last] = buffers[name]
-    return merged
+def _merge(model: PreTrainedModel, folder: Path, adapter: Path) -> None:
+    """Add an adapter to a loaded model: each matrix in fp32 from its file, so rounded once, as in a merged export."""
+    files = tensor_files(folder)
+    change = Adapter.read(adapter, files, bool(model.config.tie_word_embeddings))
+    with torch.no_grad():
+        for name in change.changed:
+            model.get_parameter(name).copy_(change.applied(name, files[name]))

@@ -47,7 +47,7 @@ def write_weights(
     if tied and _HEAD in files:
         _check_tied(folder, files)
         del files[_HEAD]
-    change = None if adapter is None else _Adapter.read(adapter, files, tied)
+    change = None if adapter is None else Adapter.read(adapter, files, tied)
     types = {name: dtype if file.dtype(name).is_floating_point else file.dtype(name) for name, file in files.items()}
     sizes = {name: torch.Size(file.shape(name)).numel() * types[name].itemsize for name, file in files.items()}
     parts = divide(sizes, part_bytes)
@@ -67,7 +67,7 @@ def stored_dtype(folder: Path) -> torch.dtype | None:
     return found[0] if len(found) == 1 else None
 
 
-def _value(file: TensorFile, name: str, dtype: torch.dtype, change: "_Adapter | None") -> Tensor:
+def _value(file: TensorFile, name: str, dtype: torch.dtype, change: "Adapter | None") -> Tensor:
     value = file.read(name) if change is None else change.applied(name, file)
     if value.dtype == dtype:
         return value
@@ -84,7 +84,7 @@ def _check_tied(folder: Path, files: dict[str, TensorFile]) -> None:
 
 
 @dataclass(frozen=True)
-class _Adapter:
+class Adapter:
     """A LoRA adapter: what it adds to which of the base's tensors, and what stands in another's place."""
 
     file: TensorFile
@@ -95,7 +95,8 @@ class _Adapter:
     """Base tensor -> tensor of the adapter's file."""
 
     @classmethod
-    def read(cls, folder: Path, base: dict[str, TensorFile], tied: bool) -> "_Adapter":
+    def read(cls, folder: Path, base: dict[str, TensorFile], tied: bool) -> "Adapter":
+        """The adapter in `folder`, of a model with these tensors. Raises InputError as `write_weights` does."""
         config = read_json(folder / "adapter_config.json")
         _refuse_other_kinds(folder, config)
         file = TensorFile(folder / "adapter_model.safetensors")
@@ -117,6 +118,11 @@ class _Adapter:
         if not products:
             raise InputError(f"adapter {folder} holds no LoRA matrices")
         return cls(file, config, products, replacements)
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the base's tensors that it changes."""
+        return sorted({*self.products, *self.replacements})
 
     def applied(self, name: str, base: TensorFile) -> Tensor:
         """The tensor of the merged model; in fp32 where the adapter changes it by a product."""
