@@ -10,15 +10,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from model import matrix
-from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.errors import InputError, RecipeError, TrainingError
 from pmc_llama.model import load
 from pmc_llama.model.accepted import refuse_length
 from pmc_llama.model.blocks import causal_lm
 from pmc_llama.model.load import ModelOrigin, build_model, load_for_inference
 from pmc_llama.recipe.training import LoraSection
 from pmc_llama.train.isolation import prove_isolation
-from pmc_llama.train.loop import attach_loss
+from pmc_llama.train.loop import attach_loss, train
 from pmc_llama.train.world import World, join_world
+from train.tiny import Source, options
 
 Tensors = dict[str, torch.Tensor]
 
@@ -231,3 +232,14 @@ def test_models_stay_what_transformers_writes(tmp_path: Path) -> None:
     """The premise of all this: what is refused above is nothing that a folder of transformers' own holds."""
     folder = base(tmp_path, tied=True)
     assert type(load_for_inference(folder)) is type(AutoModelForCausalLM.from_pretrained(folder))
+
+
+def test_training_that_changes_nothing_ends_at_its_first_step(tmp_path: Path) -> None:
+    """An output matrix of zeros gives the loss of a guess, and no gradient below it."""
+    folder = changed(base(tmp_path), lambda found: found | {"lm_head.weight": torch.zeros(403, 32)})
+    words = matrix.tokenizer(tmp_path)
+    with pytest.raises(TrainingError, match=r"first step has no gradient \(its loss is 5\.999\)"):
+        train(
+            model=ModelOrigin(path=folder), batches=Source(4), options=options(), out=tmp_path / "out",
+            export_to=tmp_path / "out/model", tokenizer=words, seed=0, lora=LoraSection(r=2, dropout=0.0),
+        )  # fmt: skip

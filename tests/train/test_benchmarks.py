@@ -40,3 +40,12 @@ def test_the_gpu_benchmark_compares_both_sides_at_the_same_loss(tmp_path: Path) 
     ours, peer = row["sides"]["ours"], row["sides"]["peer"]
     assert ours["loss"] == pytest.approx(peer["loss"], rel=0.01), "the same tokens through the same shape"
     assert ours["mfu"] is None, "of a device that is not known"
+
+
+@pytest.mark.slow
+def test_the_true_size_check_goes_the_whole_way(tmp_path: Path) -> None:
+    if not (ROOT.parent / "shared/data/tokenizer/mistral-v1/tokenizer.model").is_file():
+        pytest.skip("the tokenizer in shared/data is not here")
+    said = start("benchmarks/true_size.py", "--folder", str(tmp_path), "--size", "small")
+    assert [line.split()[0] for line in said.splitlines() if "x the weights" in line] == ["tune", "merge", "ask"]
+    assert "'questions': 20, 'finite': True" in said and "'moved': 0.0}" not in said

@@ -48,12 +48,16 @@ def plain_rows(model: Any, rows: Sequence[Row]) -> Iterator[tuple[Row, list[Valu
     """
     for row in rows:
         with _exact_projection(model):
-            if all(len(branch.ids) == 1 for branch in row.branches):
-                logits = _logits(model, row.context, 1)  # [1, V]
-                yield row, [_value(logits, branch.ids) for branch in row.branches]
-            else:
-                inputs = [(row.context + branch.ids[:-1], branch.ids) for branch in row.branches]
-                yield row, [_value(_logits(model, read, len(ids)), ids) for read, ids in inputs]
+            values = _plain_values(model, row)
+        yield row, values
+
+
+def _plain_values(model: Any, row: Row) -> list[Value]:
+    if all(len(branch.ids) == 1 for branch in row.branches):
+        logits = _logits(model, row.context, 1)  # [1, V]
+        return [_value(logits, branch.ids) for branch in row.branches]
+    inputs = [(row.context + branch.ids[:-1], branch.ids) for branch in row.branches]
+    return [_value(_logits(model, read, len(ids)), ids) for read, ids in inputs]
 
 
 def _bound(config: Any) -> int:
@@ -72,9 +76,8 @@ def _why_plain(model: Any) -> str | None:
     with torch.inference_mode():
         right = [value.logprob for _, values in plain_rows(model, rows) for value in values]
         try:
-            fast = [value.logprob for _, values in score_rows(model, [rows], rows[0].context[:_PROBE_SHARED])
-                    for value in values]  # fmt: skip
-            fast += [value.logprob for _, values in score_rows(model, [rows], []) for value in values]
+            ways = (score_rows(model, [rows], shared) for shared in (rows[0].context[:_PROBE_SHARED], []))
+            fast = [value.logprob for way in ways for _, values in way for value in values]
         except (
             Exception
         ) as error:  # whatever an architecture's own code makes of masks and caches that it does not know

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pmc_llama.errors import PmcLlamaError
+from pmc_llama.model.accepted import longest_with_fixed_positions
 from pmc_llama.model.stops import end_ids
 from pmc_llama.recipe.qa import GenerationSection
 
@@ -43,6 +44,7 @@ class TransformersWriter:
         model.generation_config = GenerationConfig(eos_token_id=self._end_ids)
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
         self.max_length = max_length or int(model.config.max_position_embeddings)
+        self._alike_up_to = longest_with_fixed_positions(model.config)  # beyond it, a prompt would change its batch
 
     def write(
         self, prompts: Prompts, seeds: Sequence[int], how: GenerationSection
@@ -59,7 +61,8 @@ class TransformersWriter:
         batches: list[list[int]] = []
         for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
             longest = len(prompts[batches[-1][0]]) + how.max_new_tokens if batches else 0
-            if batches and (len(batches[-1]) + 1) * longest <= self._batch_tokens:
+            alike = self._alike_up_to is None or longest <= self._alike_up_to
+            if batches and alike and (len(batches[-1]) + 1) * longest <= self._batch_tokens:
                 batches[-1].append(i)
             else:
                 batches.append([i])
