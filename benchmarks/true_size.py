@@ -162,7 +162,8 @@ def main() -> None:
         seconds = round(time.monotonic() - began, 1)
         print(json.dumps({"part": options.part, "peak_bytes": peak_bytes(), "seconds": seconds, **found}))
         return
-    make(options.folder / "base", options.size)
+    if not (options.folder / "base/tokenizer.json").is_file():  # written last
+        make(options.folder / "base", options.size)
     weights = sum(file.stat().st_size for file in (options.folder / "base").glob("*.safetensors"))
     shutil.rmtree(options.folder / "training", ignore_errors=True)
     rows = []
