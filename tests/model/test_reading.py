@@ -3,28 +3,36 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from model import matrix
 from pmc_llama.errors import InputError, RecipeError, TrainingError
 from pmc_llama.model import load
 from pmc_llama.model.accepted import refuse_length
+from pmc_llama.model.attention import Documents
 from pmc_llama.model.blocks import causal_lm
 from pmc_llama.model.load import ModelOrigin, build_model, load_for_inference
+from pmc_llama.model.reading import match_weights
 from pmc_llama.recipe.training import LoraSection
+from pmc_llama.train import loop
+from pmc_llama.train.batches import Rows
 from pmc_llama.train.isolation import prove_isolation
 from pmc_llama.train.loop import attach_loss, train
+from pmc_llama.train.microbatch import micro_batches
 from pmc_llama.train.world import World, join_world
 from train.tiny import Source, options
 
 Tensors = dict[str, torch.Tensor]
 
 
-def build(folder: Path, world: World, lora: LoraSection | None = None, dtype: torch.dtype = torch.float32) -> object:
+def build(folder: Path, world: World, lora: LoraSection | None = None, dtype: torch.dtype = torch.float32) -> Any:
     net = build_model(
         ModelOrigin(path=folder), tokenizer=matrix.tokenizer(folder.parent), mesh=world.mesh, device=world.device,
         dtype=dtype, seed=0, lora=lora,
@@ -85,6 +93,8 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, fault: str,
     with join_world() as world, pytest.raises(InputError, match=words) as error:
         build(folder, world) if use == "training" else load_for_inference(folder)
     assert "\n" not in str(error.value)
+    if "few" in fault or "no output" in fault:
+        assert "lacks" in str(error.value) or "missing" in str(error.value)
 
 
 def test_a_quantised_base_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
@@ -135,19 +145,33 @@ def test_memory_that_nobody_fills_is_found(tmp_path: Path, monkeypatch: pytest.M
     read = load.read_weights
 
     def forgetful(model: torch.nn.Module, path: Path) -> None:
+        found = {name: matrix._whole(value) for name, value in model.named_parameters()}
+        assert all(bool(value.isnan().all()) for value in found.values()), "nothing that memory held before is left"
         read(model, path)
-        matrix_of = causal_lm(model).get_output_embeddings().weight
         with torch.no_grad():
-            (matrix_of.to_local() if hasattr(matrix_of, "to_local") else matrix_of)[7].copy_(
-                torch.full((32,), torch.nan)
-            )
+            causal_lm(model).get_output_embeddings().weight.to_local()[7].fill_(torch.nan)
 
     monkeypatch.setattr(load, "read_weights", forgetful)
-    with join_world() as world, pytest.raises(InputError, match=r"lm_head\.weight"):
+    with join_world() as world, pytest.raises(InputError, match=r"read from nowhere: lm_head\.weight$"):
         build(folder, world)
-    monkeypatch.setattr(load, "read_weights", lambda model, path: None)
-    with join_world() as world, pytest.raises(InputError, match="read from nowhere"):
-        build(folder, world)
+
+
+def test_a_folder_is_compared_with_its_configuration_by_headers_alone(tmp_path: Path) -> None:
+    for tied in matrix.TIED:
+        folder = base(tmp_path, tied)
+        config = load.configuration(ModelOrigin(path=folder), matrix.tokenizer(tmp_path))
+        match_weights(load.shape_on_meta(config, None), folder)
+        changed(folder, without("down_proj"))
+        with pytest.raises(InputError, match=r"lacks model\.layers\.0\.mlp\.down_proj\.weight"):
+            match_weights(load.shape_on_meta(config, None), folder)
+
+
+def test_all_that_is_trained_is_of_one_type(tmp_path: Path) -> None:
+    """Apertus keeps its activation's parameters in bf16, which cannot be sharded with the others."""
+    folder = base(tmp_path, name="apertus")
+    config = load.configuration(ModelOrigin(path=folder), matrix.tokenizer(tmp_path))
+    model = load.shape_on_meta(config, None)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_buffers_are_what_the_configuration_gives(tmp_path: Path) -> None:
@@ -176,11 +200,7 @@ def test_the_row_of_the_padding_token_is_trained(tmp_path: Path) -> None:
     assert gradient[2].abs().sum() > 0 and gradient[7].abs().sum() == 0
 
 
-def _one_document() -> object:
-    import numpy as np
-
-    from pmc_llama.model.attention import Documents
-
+def _one_document() -> Documents:
     return Documents.of(np.arange(2)[None], torch.device("cpu"))
 
 
@@ -209,12 +229,49 @@ def test_documents_that_see_each_other_are_found_on_the_loaded_model(
             prove_isolation(net, world)
 
 
+def test_training_proves_it_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, words, made = base(tmp_path), matrix.tokenizer(tmp_path), loop.build_model
+
+    def leaking(*arguments: Any, **more: Any) -> torch.nn.Module:
+        net = made(*arguments, **more)
+        block = causal_lm(net).get_decoder().layers[0].mlp
+        plain = block.forward
+        block.forward = lambda hidden: plain(hidden) + hidden.roll(1, 1)
+        return net
+
+    monkeypatch.setattr(loop, "build_model", leaking)
+    with pytest.raises(RecipeError, match="packed documents see each other"):
+        train(
+            model=ModelOrigin(path=folder), batches=Source(4), options=options(), out=tmp_path / "out",
+            export_to=tmp_path / "out/model", tokenizer=words, seed=0,
+        )  # fmt: skip
+
+
+def test_a_block_without_our_attention_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = base(tmp_path)
+    config = load.configuration(ModelOrigin(path=folder), matrix.tokenizer(tmp_path))
+    plain = LlamaDecoderLayer.forward
+
+    def forward(self: Any, hidden_states: torch.Tensor, **more: Any) -> torch.Tensor:
+        return hidden_states if self.self_attn.layer_idx else plain(self, hidden_states, **more)
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", forward)
+    with pytest.raises(RecipeError, match="1 of its 2 blocks"):
+        load.shape_on_meta(config, None)
+
+
 def test_positions_that_depend_on_a_rows_length_are_refused(tmp_path: Path) -> None:
     folder = base(tmp_path, name="phi3-longrope")
     config = load.configuration(ModelOrigin(path=folder), matrix.tokenizer(tmp_path))
     refuse_length(config, matrix.ORIGINAL, "pretrain")
     with pytest.raises(RecipeError, match=r"pretrain\.seq_len: beyond 48 tokens"):
         refuse_length(config, matrix.ORIGINAL + 1, "pretrain")
+    positions = np.arange(64)[None]
+    long = Rows(positions + 3, positions, positions + 3)
+    with join_world() as world:
+        net = build(folder, world)
+        with pytest.raises(RecipeError, match="a document of 64 tokens: beyond 48"):
+            net.loss_sum(micro_batches(long, 1, world.device)[0])
 
 
 def test_a_folder_is_read_without_the_files_beside_it(tmp_path: Path) -> None:

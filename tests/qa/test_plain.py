@@ -71,6 +71,13 @@ def test_a_way_that_gives_other_numbers_is_not_taken(tmp_path: Path, monkeypatch
     assert fast_up_to(load_for_inference(folder)) == NONE
 
 
+def test_what_a_configuration_says_counts_more_than_a_probe(tmp_path: Path) -> None:
+    """Small logits are hardly capped, and rounding hides the rest; a trained model's are large."""
+    config = AutoConfig.for_model("gemma2", **{**matrix.SIZES, "vocab_size": 403, "sliding_window": 512})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    assert config.final_logit_softcapping == 30.0 and fast_up_to(model) == NONE
+
+
 def test_options_do_not_tie_by_rounding(tmp_path: Path) -> None:
     """In bf16 large logits are far apart."""
     folder, words = made(tmp_path, "granite", torch.bfloat16), matrix.tokenizer(tmp_path)
