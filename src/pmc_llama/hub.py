@@ -45,7 +45,7 @@ def cached_folder(hub_id: str, files: list[str]) -> Path | None:
 def hub_problem(hub_id: str) -> str | None:
     """Why a model cannot be downloaded, or None; only its description is asked for."""
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         return f"{hub_id!r} is not on this machine, and HF_HUB_OFFLINE forbids to download it"
@@ -57,6 +57,6 @@ def hub_problem(hub_id: str) -> str | None:
         return f"{hub_id!r} is gated: accept its licence on {constants.ENDPOINT}/{hub_id}, and set HF_TOKEN"
     except RepositoryNotFoundError:
         return f"{hub_id!r} is neither a folder here nor a model on {constants.ENDPOINT} (a private one needs HF_TOKEN)"
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # of the client's HTTP library, which is another one in each of its major versions
         return f"{hub_id!r} is not on this machine, and {constants.ENDPOINT} cannot be reached: {type(error).__name__}"
     return None
