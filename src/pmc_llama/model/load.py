@@ -76,6 +76,8 @@ def build_model(
     parallelize(model, mesh, dtype=dtype, recompute=recompute, compiled=compiled, whole=whole)
     if not quantized:
         model.to_empty(device=device)
+        if whole and config.tie_word_embeddings:
+            causal_lm(model).tie_weights()  # parameters that are not sharded were allocated twice
         if folder is None:
             _draw_weights(model, config.initializer_range, seed)
         else:

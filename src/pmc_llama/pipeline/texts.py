@@ -96,8 +96,8 @@ def _train_on_text(
         continues=continues,
     )
     metrics = read_metrics(out.training(label).metrics)
-    curves = {name: metrics.heldout_curve(name, "perplexity") for name in metrics.heldout_names}
-    heldout = ", ".join(f"{name} {curve[0][1]:.2f} -> {curve[-1][1]:.2f}" for name, curve in curves.items() if curve)
+    measured = {name: metrics.heldout_curve(name, "perplexity") for name in metrics.heldout_names}
+    heldout = ", ".join(f"{name} {curve[0][1]:.2f} -> {curve[-1][1]:.2f}" for name, curve in measured.items() if curve)
     seen = f"{summary.steps:,} steps, last loss {summary.loss:.3f}, {summary.tokens_per_second:,.0f} tokens/s"
     return f"{seen}; held-out perplexity: {heldout or 'not measured'}"
 
