@@ -14,7 +14,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: pmc-llama plan pmc-llama-7b --gpus 8xA100-80GB")(plan)
     app.command(epilog="Example: pmc-llama update runs/minimed --source 'new/*.jsonl.gz' -o runs/minimed-2")(update)
     app.command(epilog="Example: pmc-llama export runs/minimed -o exported/adapted")(export)
-    app.command(epilog="Example: pmc-llama convert old/llama-7b -o models/llama-7b")(convert)
+    app.command(epilog="Example: pmc-llama convert SmolLM2-135M-Instruct.Q4_1.gguf -o models/smollm2")(convert)
     app.command(epilog="Example: pmc-llama publish exported/adapted --repo my-lab/my-model")(publish)
     app.command(epilog="Example: pmc-llama serve exported/adapted --port 8000")(serve)
     app.command(epilog="Example: pmc-llama chat exported/adapted")(chat)
@@ -85,13 +85,15 @@ def export(
 
 
 def convert(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model whose weights are pytorch_model*.bin.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A .gguf file, or the folder of one, or of pytorch_model*.bin.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder to write; must not exist.")],
 ) -> None:
-    """Turn an old checkpoint (pytorch_model*.bin) into safetensors, running no code that it might hold."""
-    from pmc_llama.model.convert import convert_bin
+    """Turn GGUF or an old checkpoint (pytorch_model*.bin) into safetensors, running no code that it might hold."""
+    from pmc_llama.model.convert import convert as convert_model
 
-    convert_bin(folder, out)
+    convert_model(source, out)
     print(f"written to {out}")
 
 

@@ -11,6 +11,7 @@ from pmc_llama.pipeline.update import EARLIER
 from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.recipe.tokens import MixtureSection, OrderSection
 from pmc_llama.recipe.training import PretrainSection
+from pmc_llama.records.training import read_metrics
 from pmc_llama.run_dir import RunDir
 from pmc_llama.tokens.encode import hf_tokenizer, open_store
 from pmc_llama.tokens.layout import Documents
@@ -94,7 +95,9 @@ def _train_on_text(
         label=label,
         continues=continues,
     )
-    heldout = ", ".join(f"{name} {measured.perplexity:.2f}" for name, measured in summary.heldout.items())
+    metrics = read_metrics(out.training(label).metrics)
+    measured = {name: metrics.heldout_curve(name, "perplexity") for name in metrics.heldout_names}
+    heldout = ", ".join(f"{name} {curve[0][1]:.2f} -> {curve[-1][1]:.2f}" for name, curve in measured.items() if curve)
     seen = f"{summary.steps:,} steps, last loss {summary.loss:.3f}, {summary.tokens_per_second:,.0f} tokens/s"
     return f"{seen}; held-out perplexity: {heldout or 'not measured'}"
 
