@@ -66,6 +66,7 @@ def _model(file: Path) -> Any:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(file.parent),
             gguf_file=file.name,
+            trust_remote_code=False,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.bfloat16,
             output_loading_info=True,
@@ -88,7 +89,7 @@ def _tokenizer(file: Path, facts: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
     except (ValueError, KeyError) as error:
         raise InputError(f"{file} holds no usable tokenizer: {_first_line(error)}") from None
     if facts.get("tokenizer.ggml.model") == "gpt2":
