@@ -10,7 +10,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from model import matrix
 from pmc_llama.model.load import load_for_inference
 from pmc_llama.qa import plain
+from pmc_llama.qa.encoding import encode_prompts
 from pmc_llama.qa.plain import ALL, NONE, fast_up_to
+from pmc_llama.qa.prompts import render
 from pmc_llama.qa.score import score
 from pmc_llama.qa.writers import TransformersWriter
 from pmc_llama.recipe.qa import GenerationSection
@@ -78,12 +80,19 @@ def test_what_a_configuration_says_counts_more_than_a_probe(tmp_path: Path) -> N
     assert config.final_logit_softcapping == 30.0 and fast_up_to(model) == NONE
 
 
-def test_options_do_not_tie_by_rounding(tmp_path: Path) -> None:
-    """In bf16 large logits are far apart."""
+@torch.no_grad()
+def test_rounded_models_project_onto_the_vocabulary_in_fp32(tmp_path: Path) -> None:
+    """In bf16 large logits are far apart, so that options would tie that do not."""
     folder, words = made(tmp_path, "granite", torch.bfloat16), matrix.tokenizer(tmp_path)
     model = load_for_inference(folder, dtype=torch.bfloat16)
+    model.lm_head.weight.mul_(50)
     found = score(model, words, matrix.QUESTIONS, prompt="lm-eval")
-    assert not any(one.tie for one in found)
+    for one, question in zip(found, matrix.QUESTIONS, strict=True):
+        encoded = encode_prompts(words, [render("lm-eval", question, None, ())])[0]
+        hidden = model.base_model(torch.tensor([encoded.context])).last_hidden_state[0, -1].float()
+        right = (hidden @ model.lm_head.weight.float().T / 8).log_softmax(-1)
+        letters = [part[0] for part in encoded.continuations]
+        assert one.option_logprobs == pytest.approx(right[letters].tolist(), abs=1e-3)
     assert model.lm_head.forward.__func__ is torch.nn.Linear.forward  # as it was
 
 
