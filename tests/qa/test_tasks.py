@@ -335,7 +335,13 @@ def test_mmlu_bad_rows(tmp_path: Path, row: str, message: str) -> None:
         load(tmp_path / "anatomy_test.csv", "mmlu")
 
 
-def test_limit_takes_the_first_of_test_only(write_lines: Any) -> None:
+def test_limit_draws_the_same_of_test_alone_whatever_the_file_is_sorted_by(write_lines: Any) -> None:
+    """PubMedQA's first 276 test questions all have the answer yes."""
+    rows = [{**MEDMCQA, "id": f"{i:02}", "cop": 1 + i // 25} for i in range(100)]
+    path = write_lines("sorted.json", *rows)
+    ids = [[one.question_id for one in load(path, "medmcqa", limit=count)] for count in (20, 60)]
+    assert [len(one) for one in ids] == [20, 60] and set(ids[0]) < set(ids[1]) and ids[1] == sorted(ids[1])
+    assert {one.gold for one in load(path, "medmcqa", limit=20)} == {0, 1, 2, 3}
     rows = [{**MEDMCQA, "id": str(i), "cop": 4} for i in range(5)]
     path = write_lines("dev.json", *rows)
     assert len(load(path, "medmcqa", limit=2)) == 2

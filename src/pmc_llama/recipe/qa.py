@@ -52,7 +52,7 @@ class TaskSection(Section):
     shots_draw: Annotated[Literal["fixed", "sampled"], affects("score")] = "fixed"
     """The first ones for all, which is fast as they are computed once, or drawn as lm-evaluation-harness does."""
     limit: Annotated[int | None, affects("contamination", "score")] = Field(default=None, ge=1)
-    """Score only the first so many test questions."""
+    """Score only so many of the test questions, drawn with a fixed seed: files may be sorted by their answers."""
 
 
 class RegimeSection(TrainSection):

@@ -1,5 +1,6 @@
 """Question sets: one file a data set, each turning the set's own files into `Question`s."""
 
+import random
 from pathlib import Path
 from typing import Literal
 
@@ -35,5 +36,15 @@ def load_questions(name: str, section: TaskSection, data_root: Path, split: Spli
     if not questions:
         raise InputError(f"tasks.{name}: {data_root / path} holds no questions")
     if split == "test" and section.limit is not None:
-        questions = questions[: section.limit]
+        questions = _drawn(questions, section.limit)
     return [msgspec.structs.replace(question, task=name, format=section.format) for question in questions]
+
+
+def _drawn(questions: list[Question], count: int) -> list[Question]:
+    """So many of the questions, always the same, in their order: files come sorted (PubMedQA's split label by label).
+
+    A smaller draw is part of a larger one.
+    """
+    places = list(range(len(questions)))
+    random.Random(0).shuffle(places)
+    return [questions[place] for place in sorted(places[:count])]
