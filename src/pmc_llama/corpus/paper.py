@@ -50,6 +50,8 @@ class Paper(msgspec.Struct):
     pmid: int | None = None
     doi: str | None = None
     corpusid: int | None = None
+    part_of: int | None = None
+    """PMC id of the article that holds this one (an abstract of a meeting, a translation); it is not this paper's."""
     title: str = ""
     year: int | None = None
     journal: str | None = None

@@ -58,7 +58,7 @@ class Selector:
         if paper.corpusid in self._deleted:
             return "deleted"
         self._complete(paper)
-        reason = self._refuse_pmcid(paper.pmcid)
+        reason = self._refuse_pmcid(paper.pmcid if paper.pmcid is not None else paper.part_of)
         return reason if reason is not None else next(self._reasons(paper), None)
 
     def _complete(self, paper: Paper) -> None:

@@ -1,5 +1,6 @@
 """Input files, local or remote (fsspec), plain or gzip: opened once, hashed and counted while they are read."""
 
+import codecs
 import glob
 import hashlib
 import io
@@ -16,6 +17,7 @@ from isal.igzip_lib import IsalError
 from pmc_llama.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SNIFF_BYTES = 2**16
 BUFFER_BYTES = 2**16
 """Small, so that larger reads go past the buffer and bytes that were hashed are still in the processor's cache."""
@@ -173,6 +175,13 @@ class InputFile:
         self.size_bytes += len(content)
         if self._on_bytes is not None:
             self._on_bytes(len(content))
+
+
+def as_utf8(content: bytes) -> bytes:
+    """A text as UTF-8 without byte order mark, whether it was UTF-8 or UTF-16; the same object when it was already."""
+    if content.startswith(UTF16_MARKS):
+        return content.decode("utf-16", "replace").encode("utf-8", "replace")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def read_head(path: str, count: int = SNIFF_BYTES) -> bytes:

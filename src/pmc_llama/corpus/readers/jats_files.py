@@ -1,17 +1,20 @@
 """PMC's files of JATS articles: single XML files, and the old bulk tarballs with their file lists."""
 
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
 from pmc_llama.corpus.readers import base
+from pmc_llama.corpus.readers.articles import Piece, split_articles
 from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.jats import read_article
 from pmc_llama.corpus.readers.table import read_rows
 from pmc_llama.corpus.readers.tar import members
+from pmc_llama.corpus.readers.xml_repair import decoded, mended, prepared
 from pmc_llama.corpus.storage import InputFile, read_optional
 from pmc_llama.errors import InputError
 
@@ -49,34 +52,40 @@ NEW_LAYOUT = 10**9
 """Added to version numbers of the layout of 2026, which is newer than any dated bulk package."""
 
 
+class Record(NamedTuple):
+    """One article as `blocks` cuts it out."""
+
+    name: str
+    piece: Piece
+    listed: Listed | None
+
+
 class JatsReader:
-    """One article a file."""
+    """XML files: one article, or several."""
 
     name = "jats"
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
-        """The file as one record, with what PMC's JSON beside it says (the layout of one folder an article)."""
-        xml = file.read_all()
-        yield Block([(file.name, xml, read_metadata_beside(file.path))], size_bytes=len(xml))
+        """The articles of the file, with what PMC's JSON beside it says (the layout of one folder an article)."""
+        yield from _in_blocks([_block(file.name, file.read_all(), read_metadata_beside(file.path))])
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Parse one article and let the file list, where there is one, fill in and overrule."""
-        name, xml, listed = record
+        name, piece, listed = record
         if listed is not None and options.quick is not None:
             reason = options.quick(None, listed.pmcid)
             if reason is not None and listed.pmcid is not None:
                 raise Skip(reason)
-        paper = read_article(xml, options.kinds)
-        paper.local_id = f"{options.source}:{name}"
-        if paper.pmcid is None:
-            paper.pmcid = _pmcid_in_name(name)
+        paper = _read(piece.xml, options.kinds)
+        paper.local_id = f"{options.source}:{name}" + (f"#{piece.number}" if piece.number or piece.is_part else "")
+        in_name = _pmcid_in_name(name)
+        if piece.is_part:
+            paper.part_of = piece.part_of or in_name or (listed.pmcid if listed is not None else None)
+            paper.pmcid = None if paper.pmcid == paper.part_of else paper.pmcid
+        elif not piece.number:
+            paper.pmcid = paper.pmcid or in_name
         if listed is not None:
-            paper.pmcid = paper.pmcid or listed.pmcid
-            paper.pmid = paper.pmid or listed.pmid
-            paper.license = listed.license or paper.license
-            paper.doi = paper.doi or listed.doi
-            paper.retracted, paper.manuscript, paper.ocr = listed.retracted, listed.manuscript, listed.ocr
-            paper.version = listed.version
+            _complete(paper, listed, whole=not piece.is_part)
         return paper
 
 
@@ -86,17 +95,57 @@ class JatsTarReader(JatsReader):
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of articles. Members that are no XML files are not articles and are passed over."""
         listed = read_file_list(file.path)
-        block = Block([])
-        for member in members(file, SUFFIXES):
-            if member.refused is not None:
-                block.dropped[member.refused] += 1
-                continue
-            block.records.append((member.name, member.content, listed.get(member.name)))
-            block.size_bytes += len(member.content)
+        yield from _in_blocks(
+            _block(member.name, member.content, listed.get(member.name))
+            if member.refused is None
+            else Block([], Counter([member.refused]))
+            for member in members(file, SUFFIXES)
+        )
+
+
+def _block(name: str, xml: bytes, listed: Listed | None) -> Block:
+    """The articles of one file. What is listed of the file is true of its one article."""
+    pieces, dropped = split_articles(decoded(xml))
+    if sum(not piece.is_part for piece in pieces) > 1:
+        listed = None
+    return Block([Record(name, piece, listed) for piece in pieces], dropped, len(xml))
+
+
+def _in_blocks(files: Iterable[Block]) -> Iterator[Block]:
+    """Small blocks joined, and large ones cut, to about BLOCK_BYTES."""
+    block = Block([])
+    for file in files:
+        block.dropped.update(file.dropped)
+        for record in file.records:
+            block.records.append(record)
+            block.size_bytes += len(record.piece.xml)
             if block.size_bytes >= base.BLOCK_BYTES:
                 yield block
                 block = Block([])
+    if block.records or block.dropped:
         yield block
+
+
+def _read(xml: bytes, kinds: frozenset[str] | None) -> Paper:
+    xml = prepared(xml)
+    try:
+        return read_article(xml, kinds)
+    except Skip as skip:
+        better = mended(xml) if skip.reason == "bad_xml" else None
+        if better is None:
+            raise
+    return read_article(better, kinds)
+
+
+def _complete(paper: Paper, listed: Listed, whole: bool) -> None:
+    """What is listed of a file; its identifiers are not those of a part of it."""
+    if whole:
+        paper.pmcid = paper.pmcid or listed.pmcid
+        paper.pmid = paper.pmid or listed.pmid
+        paper.doi = paper.doi or listed.doi
+    paper.license = listed.license or paper.license
+    paper.retracted, paper.manuscript, paper.ocr = listed.retracted, listed.manuscript, listed.ocr
+    paper.version = listed.version or paper.version
 
 
 def read_metadata_beside(path: str) -> Listed | None:
