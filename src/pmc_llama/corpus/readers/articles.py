@@ -10,14 +10,22 @@ from lxml import etree
 from pmc_llama.corpus.paper import Counts, parse_pmcid
 from pmc_llama.corpus.readers.xml_repair import DOCTYPE, mended, parser, with_own_entities
 
-REVIEWS = frozenset(
+PAPERS = frozenset(
     (
-        *("reviewer-report", "referee-report", "editor-report", "decision-letter", "aggregated-review-documents"),
-        *("author-comment", "author-response", "reply", "response", "article-commentary", "peer-review", "discussion"),
-        *("community-comment", "review-letter"),
+        *("translation", "abstract", "meeting-abstract", "conference-abstract", "research-article", "review-article"),
+        *("systematic-review", "case-report", "brief-report", "rapid-communication", "methods-article", "data-paper"),
+        *("short-report", "clinical-trial", "editorial", "letter", "news", "obituary", "book-review", "oration"),
     )
 )
-"""Types of sub-articles that speak about the paper; all others are papers themselves."""
+"""Types of sub-articles that are papers themselves."""
+REVIEWS = frozenset(
+    (
+        *("reviewer-report", "referee-report", "ref-report", "editor-report", "decision-letter", "peer-review"),
+        *("aggregated-review-documents", "author-comment", "author-response", "reply", "response", "discussion"),
+        *("article-commentary", "community-comment", "review-letter", "author-notes"),
+    )
+)
+"""Types that speak about the paper: they are parts of it that are left out, as its footnotes are."""
 PMC_TYPES = ("pmc", "pmcid", "pmcaid")
 
 
@@ -36,9 +44,10 @@ def split_articles(xml: bytes) -> tuple[list[Piece], Counts]:
     """The articles of a file, and what was left out of it by reason.
 
     Sub-articles that are papers (translations, abstracts of a meeting) become articles of their own, with the journal,
-    date and licence of the article around them where they state none. Counted are letters of reviewers and authors
-    (`review_letter`), sub-articles without text (`empty_sub_article`), and articles that are only the cover of their
-    sub-articles (`only_sub_articles`). A file that cannot be parsed is one piece: its reader says why.
+    date and licence of the article around them where they state none; letters of reviewers and authors are left out.
+    Counted are sub-articles without text (`empty_sub_article`) or of an unknown type (`other_sub_article`), and the
+    articles that are only the cover of their sub-articles (`only_sub_articles`). A file that cannot be parsed is one
+    piece: its reader says why.
     """
     if not _may_hold_several(xml):
         return [Piece(xml, 0)], Counter()
@@ -75,14 +84,11 @@ def _pieces(article: Any, number: int, dropped: Counts) -> Iterator[Piece]:
     parts = list(article.iter(f"{namespace}sub-article"))
     for part in parts:  # the innermost too, so that each stands alone
         part.getparent().remove(part)
-    papers = []
+    parts = [part for part in parts if part.get("article-type") not in REVIEWS]
+    papers = [part for part in parts if part.get("article-type") in PAPERS and _has_text(part, namespace)]
     for part in parts:
-        if part.get("article-type") in REVIEWS:
-            dropped["review_letter"] += 1
-        elif _has_text(part, namespace):
-            papers.append(part)
-        else:
-            dropped["empty_sub_article"] += 1
+        if part not in papers:
+            dropped["empty_sub_article" if part.get("article-type") in PAPERS else "other_sub_article"] += 1
     if papers and not _has_text(article, namespace):
         dropped["only_sub_articles"] += 1
     else:

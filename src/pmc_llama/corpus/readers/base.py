@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
-from pmc_llama.corpus.paper import Counts, Paper
+from pmc_llama.corpus.paper import Counts, Paper, Skip
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
 
@@ -60,6 +60,12 @@ class Reader(Protocol):
         ...
 
 
+def require_paragraphs(paper: Paper) -> None:
+    """Raises Skip for a paper of which no paragraph is marked: what is body and what is not cannot be told."""
+    if not any(span.kind == "paragraph" for span in paper.spans):
+        raise Skip("no_paragraphs")
+
+
 def scan_lines(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
     """(buffer, start, end) of each line without its end; slicing is left to who wants the line.
 
@@ -96,13 +102,13 @@ def scan_lines(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
 def line_blocks(
     stream: BinaryIO, name: str, refuse: Callable[[bytes, int, int], str | None] | None = None
 ) -> Iterator[Block]:
-    """Blocks of lines, empty ones left out; the content alone says where they are cut.
+    """Blocks of lines, empty and blank ones left out; the content alone says where they are cut.
 
     `refuse` gives the reason to drop the line that stands in a buffer from `start` to `end`, or None.
     """
     block = Block([])
     for buffer, start, end in scan_lines(stream, name):
-        if start < end:
+        if start < end and (end - start > 64 or buffer[start:end].strip()):
             reason = refuse(buffer, start, end) if refuse is not None else None
             if reason is None:
                 block.records.append(buffer[start:end])

@@ -8,6 +8,7 @@ import msgspec
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year, tidy_spans
 from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.base import Block, Options
+from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.tar import members
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 from pmc_llama.corpus.storage import InputFile
@@ -53,10 +54,7 @@ class BiocReader:
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one document."""
-        try:
-            document = _document_decoder.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Skip("bad_json") from None
+        document, _ = decode(_document_decoder, record)
         if not document.passages:
             raise Skip("no_text")
         infons = document.infons | document.passages[0].infons
@@ -116,8 +114,8 @@ def _text(value: Any) -> str | None:
 
 def _kind(passage: _Passage) -> tuple[str, int | None]:
     """Kind and depth of a passage by its `section_type` and `type`."""
-    section = str(passage.infons.get("section_type", "")).upper()
-    kind = str(passage.infons.get("type", "")).lower()
+    section = str(passage.infons.get("section_type") or "").upper()
+    kind = str(passage.infons.get("type") or "").lower()
     if section == "TITLE" or kind in ("front", "title"):
         return "title", None
     if section == "REF":

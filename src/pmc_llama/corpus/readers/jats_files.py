@@ -12,6 +12,7 @@ from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.articles import Piece, split_articles
 from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.jats import read_article
+from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.table import read_rows
 from pmc_llama.corpus.readers.tar import members
 from pmc_llama.corpus.readers.xml_repair import decoded, mended, prepared
@@ -158,9 +159,9 @@ def read_metadata_beside(path: str) -> Listed | None:
     if content is None:
         return None
     try:
-        found = _metadata_decoder.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{beside}: no JSON metadata of an article ({error})") from error
+        found, _ = decode(_metadata_decoder, content)
+    except Skip:
+        raise InputError(f"{beside}: no JSON metadata of an article") from None
     return Listed(
         parse_pmcid(found.pmcid),
         parse_number(found.pmid),

@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, line_blocks
+from pmc_llama.corpus.readers.lenient import convert, decode
 from pmc_llama.corpus.storage import InputFile, open_raw
 from pmc_llama.errors import InputError
 
@@ -73,7 +74,9 @@ class EmptyReader:
 
 
 class _Row(msgspec.Struct):
-    """The keys understood in JSON lines and Parquet rows; all but `text` may be missing."""
+    """The keys understood in JSON lines and Parquet rows; all but `text` may be missing, or of another type."""
+
+    needed: ClassVar = frozenset(("text",))
 
     text: str | None = None
     id: str | int | None = None
@@ -124,10 +127,7 @@ class JsonlReader:
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""
         fallback_id, line = record
-        try:
-            row = _row_decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Skip("bad_json") from None
+        row, _ = decode(_row_decoder, line)
         return _paper(row, options, fallback_id)
 
 
@@ -161,5 +161,5 @@ class ParquetReader:
         try:
             row = msgspec.convert(values, _Row)
         except msgspec.ValidationError:
-            raise Skip("bad_row") from None
+            row, _ = convert(values, _Row, "bad_row")
         return _paper(row, options, fallback_id)
