@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from lxml import etree
 
 from pmc_llama.corpus.paper import Counts, parse_pmcid
+from pmc_llama.corpus.readers.jats_meta import PMC_TYPES
 from pmc_llama.corpus.readers.xml_repair import DOCTYPE, mended, parser, with_own_entities
 
 PAPERS = frozenset(
@@ -26,7 +27,6 @@ REVIEWS = frozenset(
     )
 )
 """Types that speak about the paper: they are parts of it that are left out, as its footnotes are."""
-PMC_TYPES = ("pmc", "pmcid", "pmcaid")
 
 
 class Piece(NamedTuple):

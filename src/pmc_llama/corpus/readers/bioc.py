@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year, tidy_spans
+from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year, tidy_spans
 from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.lenient import decode
@@ -62,7 +62,7 @@ class BiocReader:
             text="",
             local_id=f"{options.source}:{document.id}",
             pmcid=parse_pmcid(infons.get("article-id_pmc") or document.id),
-            pmid=parse_number(infons.get("article-id_pmid")),
+            pmid=parse_pmid(infons.get("article-id_pmid")),
             doi=parse_doi(infons.get("article-id_doi")),
             year=parse_year(infons.get("year")),
             journal=_text(infons.get("journal") or infons.get("journal-title")),

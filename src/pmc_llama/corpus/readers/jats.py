@@ -7,6 +7,7 @@ from typing import Any
 from lxml import etree
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.readers.jats_meta import PMC_TYPES, version_of
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
@@ -106,7 +107,8 @@ class _Article:
         if meta is None:
             return
         ids = {element.get("pub-id-type"): (element.text or "").strip() for element in meta.findall("article-id")}
-        paper.pmcid = next(filter(None, (parse_pmcid(ids.get(kind)) for kind in ("pmc", "pmcid", "pmcaid"))), None)
+        paper.pmcid = next(filter(None, (parse_pmcid(ids.get(kind)) for kind in PMC_TYPES)), None)
+        paper.version = version_of(meta)
         paper.pmid, paper.doi = parse_number(ids.get("pmid")), parse_doi(ids.get("doi"))
         years = [parse_number(year.text) for year in meta.findall("pub-date/year")]
         paper.year = min((year for year in years if year is not None and 1600 < year < 2200), default=None)

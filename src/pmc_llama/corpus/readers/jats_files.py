@@ -1,17 +1,19 @@
 """PMC's files of JATS articles: single XML files, and the old bulk tarballs with their file lists."""
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid
+from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_pmid
 from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.articles import Piece, split_articles
 from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.jats import read_article
+from pmc_llama.corpus.readers.jats_meta import version_in_id
 from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.table import read_rows
 from pmc_llama.corpus.readers.tar import members
@@ -49,6 +51,7 @@ class _Metadata(msgspec.Struct):
 
 
 _metadata_decoder = msgspec.json.Decoder(_Metadata, strict=False)
+REMARK = re.compile(r"\s*\([^)]*\)")
 NEW_LAYOUT = 10**9
 """Added to version numbers of the layout of 2026, which is newer than any dated bulk package."""
 
@@ -85,6 +88,7 @@ class JatsReader:
             paper.pmcid = None if paper.pmcid == paper.part_of else paper.pmcid
         elif not piece.number:
             paper.pmcid = paper.pmcid or in_name
+            paper.version = paper.version or version_in_id(_stem(name))
         if listed is not None:
             _complete(paper, listed, whole=not piece.is_part)
         return paper
@@ -164,7 +168,7 @@ def read_metadata_beside(path: str) -> Listed | None:
         raise InputError(f"{beside}: no JSON metadata of an article") from None
     return Listed(
         parse_pmcid(found.pmcid),
-        parse_number(found.pmid),
+        parse_pmid(found.pmid),
         found.license_code,
         bool(found.is_retracted),
         NEW_LAYOUT + (parse_number(found.version) or 0),
@@ -175,14 +179,19 @@ def read_metadata_beside(path: str) -> Listed | None:
 
 
 def _pmcid_in_name(name: str) -> int | None:
-    stem = name.rpartition("/")[2].removesuffix(".xml").removesuffix(".nxml")
+    stem = _stem(name)
     return parse_pmcid(stem) if stem.upper().startswith("PMC") else None
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(".gz").removesuffix(".xml").removesuffix(".nxml")
 
 
 def read_file_list(tarball: str) -> dict[str, Listed]:
     """The rows of `X.filelist.csv` (or `.txt`) beside `X.tar.gz` by member name; empty when there is none.
 
-    Columns are found by their header: Article File, AccessionID, PMID, License, Retracted.
+    Columns are found by their header: Article File, AccessionID, LastUpdated, PMID, License, Retracted. What a name
+    says in brackets behind it, as in `LastUpdated (YYYY-MM-DD HH:MM:SS)`, is a remark.
     """
     stem = tarball.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")
     path = stem + ".filelist.csv"
@@ -192,7 +201,8 @@ def read_file_list(tarball: str) -> dict[str, Listed]:
         content = read_optional(path)
     if content is None:
         return {}
-    text = io.StringIO(content.decode("utf-8-sig", "replace"), newline="")
+    header, newline, rows = content.decode("utf-8-sig", "replace").partition("\n")
+    text = io.StringIO(REMARK.sub("", header) + newline + rows, newline="")
     known = ("AccessionID", "LastUpdated", "PMID", "License", "Retracted")
     return {row["Article File"]: _listed(row) for row in read_rows(text, path, ("Article File",), known)}
 
@@ -200,7 +210,7 @@ def read_file_list(tarball: str) -> dict[str, Listed]:
 def _listed(row: dict[str, str]) -> Listed:
     return Listed(
         parse_pmcid(row.get("AccessionID")),
-        parse_number(row.get("PMID")),
+        parse_pmid(row.get("PMID")),
         row.get("License") or None,
         (row.get("Retracted") or "").strip().lower() in ("yes", "true", "1"),
         parse_number("".join(filter(str.isdigit, (row.get("LastUpdated") or "")[:10]))) or 0,  # 2026-06-18 -> 20260618

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year
+from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, line_blocks
 from pmc_llama.corpus.readers.lenient import convert, decode
 from pmc_llama.corpus.storage import InputFile, open_raw
@@ -100,7 +100,7 @@ def _paper(row: _Row, options: Options, fallback_id: str) -> Paper:
         text=row.text,
         local_id=f"{options.source}:{row.id if row.id not in (None, '') else fallback_id}",
         pmcid=parse_pmcid(row.pmcid),
-        pmid=parse_number(row.pmid),
+        pmid=parse_pmid(row.pmid),
         doi=parse_doi(row.doi),
         corpusid=row.corpusid,
         title=row.title or "",

@@ -5,7 +5,17 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, parse_year, tidy_spans
+from pmc_llama.corpus.paper import (
+    Paper,
+    Skip,
+    Span,
+    parse_doi,
+    parse_number,
+    parse_pmcid,
+    parse_pmid,
+    parse_year,
+    tidy_spans,
+)
 from pmc_llama.corpus.readers.base import Block, Options, line_blocks
 from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.text_builder import TextBuilder
@@ -155,7 +165,7 @@ def _identified(row: _Row, metadata: Metadata) -> Paper:
         local_id=f"s2orc:{paper_id}",
         corpusid=parse_number(paper_id) if len(paper_id) < 15 else None,  # else the hash of a PDF
         pmcid=parse_pmcid(metadata.pmc_id or identifiers.get("pmcid") or _if_pmc(paper_id)),
-        pmid=parse_number(metadata.pubmed_id),
+        pmid=parse_pmid(metadata.pubmed_id),
         doi=parse_doi(metadata.doi or identifiers.get("doi")),
         title=" ".join((metadata.title or row.title or "").split()),
         year=parse_year(metadata.year or row.year),

@@ -6,7 +6,17 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.paper import (
+    CorpusId,
+    Paper,
+    Skip,
+    Span,
+    parse_doi,
+    parse_number,
+    parse_pmcid,
+    parse_pmid,
+    tidy_spans,
+)
 from pmc_llama.corpus.readers.base import Block, Options, Quick, line_blocks, require_paragraphs
 from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
@@ -81,7 +91,7 @@ class S2orcV1Reader:
             text="",
             corpusid=row.corpusid,
             pmcid=parse_pmcid(ids.pubmedcentral),
-            pmid=parse_number(ids.pubmed),
+            pmid=parse_pmid(ids.pubmed),
             doi=parse_doi(ids.doi),
             version=_version(row.updated),
             license=content.source.oainfo.license if content.source and content.source.oainfo else None,

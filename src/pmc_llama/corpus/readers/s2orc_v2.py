@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_pmcid, parse_pmid, tidy_spans
 from pmc_llama.corpus.readers.base import Block, Options, line_blocks, require_paragraphs
 from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
@@ -53,7 +53,7 @@ class S2orcV2Reader:
             text="",
             corpusid=row.corpusid,
             pmcid=parse_pmcid(ids.get("pubmedcentral")),
-            pmid=parse_number(ids.get("pubmed")),
+            pmid=parse_pmid(ids.get("pubmed")),
             doi=parse_doi(ids.get("doi")),
             title=" ".join((row.title or "").split()),
             license=access.license,
