@@ -207,7 +207,7 @@ def test_plain_formats(tmp_path: Path) -> None:
         ("src:a.txt#1", "= B =\r\nmore"),
     ]
     assert [p.text for p in read(tmp_path / "a.txt") if isinstance(p, Paper)] == ["= A =\nbody\n= B =\r\nmore"]
-    (tmp_path / "b.txt").write_bytes(b"\xff\xfe bad")
+    (tmp_path / "b.txt").write_bytes(b"\xff bad")
     assert read(tmp_path / "b.txt", "text") == ["bad_utf8"]
 
 

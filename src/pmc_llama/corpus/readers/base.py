@@ -120,3 +120,42 @@ def line_blocks(
             block = Block([])
     if block.size_bytes:
         yield block
+
+
+def json_blocks(
+    stream: BinaryIO, name: str, refuse: Callable[[bytes, int, int], str | None] | None = None
+) -> Iterator[Block]:
+    """Blocks of JSON records: one a line, or the file's one value over many lines; of a list, its entries.
+
+    `refuse` is asked for lines only.
+    """
+    if not _is_one_value(stream.peek(READ_BYTES)):  # type: ignore[attr-defined]
+        yield from line_blocks(stream, name, refuse)
+        return
+    content = stream.read()
+    block = Block([])
+    for record in _entries(content):
+        block.records.append(record)
+        block.size_bytes += len(record)
+        if block.size_bytes >= BLOCK_BYTES:
+            yield block
+            block = Block([])
+    yield block
+
+
+def _is_one_value(head: bytes) -> bool:
+    """Whether a file begins with a list, or with an object that goes on in its second line."""
+    first, newline, rest = head.lstrip().partition(b"\n")
+    if first[:1] == b"[":
+        return True
+    return bool(newline and rest) and first[:1] == b"{" and first.rstrip()[-1:] != b"}" and rest[:1] != b"{"
+
+
+def _entries(content: bytes) -> list[bytes]:
+    try:
+        return [bytes(entry) for entry in _list_decoder.decode(content)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [content]
+
+
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])

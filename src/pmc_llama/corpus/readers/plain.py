@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year
-from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, line_blocks
+from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, json_blocks
 from pmc_llama.corpus.readers.lenient import convert, decode
 from pmc_llama.corpus.storage import InputFile, open_raw
 from pmc_llama.errors import InputError
@@ -116,10 +116,10 @@ class JsonlReader:
     name = "jsonl"
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
-        """Blocks of lines, numbered without the empty ones."""
+        """Blocks of records, numbered without the empty ones."""
         number = 0
         with file.open() as stream:
-            for block in line_blocks(stream, file.name):
+            for block in json_blocks(stream, file.name):
                 block.records = [(f"{file.name}#{n}", line) for n, line in enumerate(block.records, start=number + 1)]
                 number += len(block.records)
                 yield block

@@ -1,5 +1,6 @@
 """S2ORC before the API: releases 20190928, 20200705 and 20210101, and what doc2json writes (CORD-19)."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +17,14 @@ from pmc_llama.corpus.paper import (
     parse_year,
     tidy_spans,
 )
-from pmc_llama.corpus.readers.base import Block, Options, line_blocks
+from pmc_llama.corpus.readers.base import Block, Options, json_blocks, line_blocks
 from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.text_builder import TextBuilder
-from pmc_llama.corpus.storage import InputFile, find, read_head
+from pmc_llama.corpus.storage import InputFile, find
 from pmc_llama.errors import InputError
+
+ARXIV = re.compile(r"(?:^|/)\d{4}\.\d{4,5}(?:v\d+)?\.json(?:\.gz)?#")
+"""A file that is named by the arXiv id of its paper."""
 
 
 class _Mention(msgspec.Struct):
@@ -83,6 +87,9 @@ class _Row(_Parse):
     grobid_parse: _Parse | None = None
     pdf_parse: _Parse | None = None
     latex_parse: _Parse | None = None
+    jats_parse: _Parse | None = None
+    header: dict[str, Any] | None = None
+    """What doc2json says of itself; no release has it."""
 
 
 class _Id(msgspec.Struct):
@@ -102,24 +109,28 @@ class S2orcLegacyReader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of (row, its metadata). Metadata lies in the folder `metadata` beside `pdf_parses`, shard by shard."""
         metadata = read_metadata_beside(file.path)
+        number = 0
         with file.open() as stream:
-            if not read_head(file.path).split(b"\n", 1)[0].rstrip().endswith(b"}") and file.name.endswith(".json"):
-                content = stream.read()  # one object over many lines
-                yield Block([(content, None)], size_bytes=len(content))
-                return
-            for block in line_blocks(stream, file.name):
-                block.records = [(line, _metadata_of(line, metadata)) for line in block.records]
+            for block in json_blocks(stream, file.name):
+                block.records = [
+                    (record, _metadata_of(record, metadata), f"{file.name}#{place}")
+                    for place, record in enumerate(block.records, start=number + 1)
+                ]
+                number += len(block.records)
                 yield block
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one paper."""
-        content, joined = record
+        content, joined, place = record
         row, lost = decode(_row_decoder, content)
         metadata = joined or row.metadata or Metadata()
         paper = _identified(row, metadata)
+        if row.header is not None or ARXIV.search(place):
+            # doc2json takes a file's name up to its first point for the id: one id for all arXiv papers of a month
+            paper.corpusid, paper.local_id = None, f"{options.source}:{place}"
         if options.quick is not None and (reason := options.quick(paper.corpusid, paper.pmcid)) is not None:
             raise Skip(reason)
-        parse = row.grobid_parse or row.pdf_parse or row.latex_parse or row
+        parse = row.grobid_parse or row.pdf_parse or row.latex_parse or row.jats_parse or row
         if not parse.body_text and not parse.abstract:
             raise Skip("no_text")
         _write(paper, parse, metadata)
@@ -164,8 +175,10 @@ def _identified(row: _Row, metadata: Metadata) -> Paper:
         text="",
         local_id=f"s2orc:{paper_id}",
         corpusid=parse_number(paper_id) if len(paper_id) < 15 else None,  # else the hash of a PDF
-        pmcid=parse_pmcid(metadata.pmc_id or identifiers.get("pmcid") or _if_pmc(paper_id)),
-        pmid=parse_pmid(metadata.pubmed_id),
+        pmcid=parse_pmcid(
+            metadata.pmc_id or identifiers.get("pmcid") or identifiers.get("pmc_id") or _if_pmc(paper_id)
+        ),
+        pmid=parse_pmid(metadata.pubmed_id or identifiers.get("pubmed_id")),
         doi=parse_doi(metadata.doi or identifiers.get("doi")),
         title=" ".join((metadata.title or row.title or "").split()),
         year=parse_year(metadata.year or row.year),

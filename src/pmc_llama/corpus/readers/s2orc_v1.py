@@ -17,7 +17,7 @@ from pmc_llama.corpus.paper import (
     parse_pmid,
     tidy_spans,
 )
-from pmc_llama.corpus.readers.base import Block, Options, Quick, line_blocks, require_paragraphs
+from pmc_llama.corpus.readers.base import Block, Options, Quick, json_blocks, require_paragraphs
 from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
 
@@ -81,7 +81,7 @@ class S2orcV1Reader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines that may be wanted."""
         with file.open() as stream:
-            yield from line_blocks(stream, file.name, None if options.quick is None else _quick(options.quick))
+            yield from json_blocks(stream, file.name, None if options.quick is None else _quick(options.quick))
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""

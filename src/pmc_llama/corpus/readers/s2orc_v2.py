@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_pmcid, parse_pmid, tidy_spans
-from pmc_llama.corpus.readers.base import Block, Options, line_blocks, require_paragraphs
+from pmc_llama.corpus.readers.base import Block, Options, json_blocks, require_paragraphs
 from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
 
@@ -42,7 +42,7 @@ class S2orcV2Reader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines."""
         with file.open() as stream:
-            yield from line_blocks(stream, file.name)
+            yield from json_blocks(stream, file.name)
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""

@@ -22,10 +22,13 @@ READERS: dict[str, Reader] = {
 }
 JSON_KEYS = (
     ("s2orc_v1", ("corpusid", "externalids", "content")),
+    ("s2orc_v1", ("content", "annotations")),  # written with sorted keys, the ids stand behind the text
     ("s2orc_v2", ("corpusid", "body")),
     ("bioc", ("documents", "infons")),
+    ("bioc", ("passages", "infons")),
     ("s2orc_legacy", ("paper_id", "abstract")),
     ("s2orc_legacy", ("paper_id", "body_text")),
+    ("s2orc_v2", ("body", "annotations")),
     ("jsonl", ("text",)),
 )
 JSON_FORMATS = {name for name, _ in JSON_KEYS}

@@ -27,9 +27,9 @@ def parser() -> etree.XMLParser:
 
 
 def decoded(xml: bytes) -> bytes:
-    """The document as UTF-8 where it was UTF-16; the same object where it was not."""
+    """The document as UTF-8 where it was UTF-16, or still says so; the same object where it was not."""
     found = as_utf8(xml)
-    return ENCODING.sub(rb"\1", found, count=1) if found is not xml else xml
+    return ENCODING.sub(rb"\1", found, count=1) if b"UTF-16" in found[:100].upper() else found
 
 
 def prepared(xml: bytes) -> bytes:
