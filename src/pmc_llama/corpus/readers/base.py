@@ -23,6 +23,8 @@ class Block(msgspec.Struct):
     records: list[Any]
     dropped: Counts = msgspec.field(default_factory=Counter)
     size_bytes: int = 0
+    unread: list[str] = []
+    """Files that gave no record, with the reason."""
 
     @property
     def seen(self) -> int:

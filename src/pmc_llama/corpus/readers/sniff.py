@@ -40,6 +40,11 @@ def reader_for(path: str, stated: str) -> Reader:
     head = read_head(path)
     if not head:
         return READERS["empty"]
+    if head.startswith(b"%PDF-"):
+        raise InputError(
+            f"{path}: PDF is not read; convert it with `pdftotext FILE.pdf FILE.txt` (poppler-utils) to text, or with "
+            "doc2json to `s2orc_legacy`, and name the converted files in `paths`"
+        )
     found = _sniff(head)
     if found is None and stated == "auto":
         raise InputError(f"{path}: the format is not recognised by its content; give `format` in the recipe")
