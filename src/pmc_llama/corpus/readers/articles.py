@@ -1,5 +1,6 @@
 """Several articles in one XML file: PMC's `pmc-articleset`, OAI's records, and the sub-articles of an article."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
@@ -27,6 +28,9 @@ REVIEWS = frozenset(
     )
 )
 """Types that speak about the paper: they are parts of it that are left out, as its footnotes are."""
+ALONE = re.compile(rb"</(?:front|body|back|floats-group)>\s*</article>\s*\Z")
+"""The end of most documents; sub-articles would stand there, and a set would end otherwise."""
+TAIL_BYTES = 200
 
 
 class Piece(NamedTuple):
@@ -65,7 +69,7 @@ def split_articles(xml: bytes) -> tuple[list[Piece], Counts]:
 
 
 def _may_hold_several(xml: bytes) -> bool:
-    if xml.count(b"article>") < 2:
+    if ALONE.search(xml, max(len(xml) - TAIL_BYTES, 0)) or xml.count(b"article>") < 2:
         return False
     return xml.count(b"</article>") > 1 or b"sub-article" in xml or b":article>" in xml
 

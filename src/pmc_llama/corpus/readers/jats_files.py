@@ -17,7 +17,7 @@ from pmc_llama.corpus.readers.jats_meta import version_in_id
 from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.table import read_rows
 from pmc_llama.corpus.readers.tar import members
-from pmc_llama.corpus.readers.xml_repair import decoded, mended, prepared
+from pmc_llama.corpus.readers.xml_repair import decoded, mended, unescaped, with_own_entities
 from pmc_llama.corpus.storage import InputFile, read_optional
 from pmc_llama.errors import InputError
 
@@ -132,14 +132,17 @@ def _in_blocks(files: Iterable[Block]) -> Iterator[Block]:
 
 
 def _read(xml: bytes, kinds: frozenset[str] | None) -> Paper:
-    xml = prepared(xml)
+    """The paper; a document that was refused, or shows characters that are escaped twice, is mended and read again."""
+    xml = with_own_entities(xml)
     try:
-        return read_article(xml, kinds)
+        paper = read_article(xml, kinds)
     except Skip as skip:
         better = mended(xml) if skip.reason == "bad_xml" else None
         if better is None:
             raise
-    return read_article(better, kinds)
+        xml, paper = better, read_article(better, kinds)
+    again = unescaped(xml, paper.text)
+    return paper if again is None else read_article(again, kinds)
 
 
 def _complete(paper: Paper, listed: Listed, whole: bool) -> None:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+
+from lxml import etree
 
 _TERM = r"non[\s-]?commercial|no[\s-]?deriv\w*|share[\s-]?alike|nc|nd|sa"
 URL = re.compile(r"creativecommons\.org/(?:licen[sc]es?/([a-z-]+)(?:/(\d\.\d))?|publicdomain/zero)")
-CODE = re.compile(rf"\bcc[\s-]?by((?:[\s-]*(?:{_TERM})\b)*)(?:[\s-]*(\d\.\d))?")
+CODE = re.compile(rf"cc[\s-]?by((?:[\s-]*(?:{_TERM})\b)*)(?:[\s-]*(\d\.\d))?")
 NAMED = re.compile(
     rf"creative\s+commons\W{{0,3}}(?:licen[sc]es?\W{{1,3}})?attribution((?:[\s,/\u2010-\u2015-]*(?:{_TERM})\b)*)"
     r"(?:\W{0,3}(?:international|unported|generic|licen[sc]e)?\W{0,3}(\d\.\d))?"
@@ -15,10 +17,17 @@ NON_COMMERCIAL = re.compile(
     r"(?<!commercial and )(?<!commercial or )(?<!commercial and/or )(?<!commercial, )\bnon[\s\u2010-\u2015-]?commercial"
     r"|\bnot\b[^.;]{0,40}\bfor commercial|\bno commercial"
 )
-NO_DERIVATIVES = re.compile(r"\bno[\s-]?deriv|\bno modifications or adaptations")
+NO_DERIVATIVES = re.compile(r"\bno[\s-]?deriv")
+NO_ADAPTATIONS = re.compile(r"\bno modifications or adaptations")
 SHARE_ALIKE = re.compile(r"\bshare[\s-]?alike")
 LINK = re.compile(r"\S*creativecommons\.org\S*")
-PROSE = (("nc", "commercial", NON_COMMERCIAL), ("nd", "no", NO_DERIVATIVES), ("sa", "alike", SHARE_ALIKE))
+ATTRIBUTES = etree.XPath("descendant-or-self::*/@*")
+PROSE = (
+    ("nc", "commercial", NON_COMMERCIAL),
+    ("nd", "deriv", NO_DERIVATIVES),
+    ("nd", "adaptations", NO_ADAPTATIONS),
+    ("sa", "alike", SHARE_ALIKE),
+)
 """Condition, a word that is there when it is stated (which is quick to look for), and the words that state it."""
 
 Statement = tuple[frozenset[str], str]
@@ -30,11 +39,11 @@ def license_of(meta: Any) -> str | None:
 
     Where they differ the strictest stands: a link to CC BY beside words that allow no commercial use is CC BY-NC.
     """
-    words = " ".join([part for block in meta.iterfind("permissions") for part in _words(block)]).lower()
+    words = " ".join([_words(block) for block in meta.iterchildren("permissions")]).lower()
     found = list(_stated(words))
     if not found:
         return None
-    terms = _terms_of_prose(LINK.sub(" ", words))
+    terms = _terms_of_prose(words)
     if terms:
         found.append((terms, ""))
     conditions, version = max(found, key=_strictness)
@@ -44,13 +53,9 @@ def license_of(meta: Any) -> str | None:
     return " ".join(filter(None, ["CC", code, version]))
 
 
-def _words(block: Any) -> Iterator[str]:
+def _words(block: Any) -> str:
     """Text and links of a block."""
-    for element in block.iter():
-        if isinstance(element.tag, str):
-            yield from map(str, element.attrib.values())
-            yield element.text or ""
-        yield element.tail or ""
+    return " ".join([*map(str, block.itertext()), *cast(list[str], ATTRIBUTES(block))])
 
 
 def _stated(words: str) -> Iterator[Statement]:
@@ -71,8 +76,10 @@ def _conditions(code: str) -> frozenset[str]:
     return frozenset(term for term, pattern in spelled.items() if re.search(pattern, letters))
 
 
-def _terms_of_prose(prose: str) -> frozenset[str]:
-    return frozenset(term for term, word, pattern in PROSE if word in prose and pattern.search(prose))
+def _terms_of_prose(words: str) -> frozenset[str]:
+    likely = [(term, pattern) for term, word, pattern in PROSE if word in words]
+    prose = LINK.sub(" ", words) if likely else ""
+    return frozenset(term for term, pattern in likely if pattern.search(prose))
 
 
 def _strictness(statement: Statement) -> tuple[bool, bool, bool, bool, bool]:

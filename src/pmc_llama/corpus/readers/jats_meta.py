@@ -12,12 +12,14 @@ MAJOR = 1000
 
 
 def version_of(meta: Any) -> int:
-    """The version by `pmcid-ver`, else by a PMC id with a version, else by `article-version`; 0 when there is none."""
-    ids = [(element.get("pub-id-type") or "", element.text or "") for element in meta.iterfind("article-id")]
-    versions = [element.text or "" for element in meta.iterfind("article-version")]
-    versions += [element.text or "" for element in meta.iterfind("article-version-alternatives/article-version")]
-    of_ids = (version_in_id(text) for kind, text in ids if kind.startswith("pmc"))
-    return max(of_ids, default=0) or max(_numbers(versions), default=0)
+    """The version by `pmcid-ver` or another PMC id with a version, else by `article-version`; 0 when there is none."""
+    ids, versions = [], []
+    for child in meta.iterchildren("article-id", "article-version", "article-version-alternatives"):
+        if child.tag == "article-id":
+            ids.append(version_in_id(child.text or "") if (child.get("pub-id-type") or "").startswith("pmc") else 0)
+        else:
+            versions += [element.text or "" for element in child.iter("article-version")]
+    return max(ids, default=0) or max(_numbers(versions), default=0)
 
 
 def version_in_id(text: str) -> int:

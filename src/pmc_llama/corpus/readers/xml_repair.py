@@ -10,7 +10,9 @@ from pmc_llama.corpus.storage import as_utf8
 HEAD_BYTES = 2**16
 ENCODING = re.compile(rb'^(\s*<\?xml[^>]*?)\s+encoding\s*=\s*["\'][^"\']*["\']')
 TWICE_ESCAPED = re.compile(rb"&amp;(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|lt|gt|amp|quot|apos|nbsp);")
+ESCAPED = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|lt|gt|amp|quot|apos|nbsp);")
 DECLARATION = re.compile(rb"^(\s*<\?xml[^>]*\?>)?")
+OWN_SUBSET = re.compile(rb"(?:\s|<\?.*?\?>|<!--.*?-->)*<!DOCTYPE[^\[>]*\[", re.DOTALL)
 OWN_ENTITY = re.compile(rb"""<!ENTITY\s+([A-Za-z_][\w.-]*)\s+(?:"([^"&<%]{0,1000})"|'([^'&<%]{0,1000})')\s*>""")
 REFERENCE = re.compile(rb"&([A-Za-z_][\w.-]*);")
 SURROGATES = re.compile(rb"&#(\d{5}|[xX]0*[dD][89a-fA-F][0-9a-fA-F]{2});")
@@ -32,11 +34,9 @@ def decoded(xml: bytes) -> bytes:
     return ENCODING.sub(rb"\1", found, count=1) if b"UTF-16" in found[:100].upper() else found
 
 
-def prepared(xml: bytes) -> bytes:
-    """The document without characters that are escaped twice (`&amp;lt;`), its own entities put in."""
-    if b"&amp;" in xml:
-        xml = TWICE_ESCAPED.sub(_unescaped, xml)
-    return with_own_entities(xml)
+def unescaped(xml: bytes, text: str) -> bytes | None:
+    """The document without characters that are escaped twice (`&amp;lt;`); None when its text shows none."""
+    return TWICE_ESCAPED.sub(_unescaped, xml) if "&" in text and ESCAPED.search(text) else None
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
@@ -49,9 +49,9 @@ def with_own_entities(xml: bytes) -> bytes:
 
     Words alone cannot grow: an entity that names another one, or a file, is not touched.
     """
-    start = xml.find(b"<!ENTITY", 0, HEAD_BYTES)
-    end = xml.find(b"]>", start)
-    if start < 0 or end < 0:
+    subset = OWN_SUBSET.match(xml)
+    start, end = (subset.end(), xml.find(b"]>", subset.end())) if subset else (0, -1)
+    if end < 0:
         return xml
     words = {name: double or single for name, double, single in OWN_ENTITY.findall(xml, start, end)}
     if not words:
