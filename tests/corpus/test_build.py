@@ -105,7 +105,7 @@ def test_every_record_is_kept_or_has_a_reason(world: Path, tmp_path: Path) -> No
     by_id = {row["paper_id"]: row for row in kept.iter_rows(named=True)}
     assert by_id["pmc:101"]["source"] == "pmc"  # JATS is preferred
     assert by_id["pmc:104"]["corpusid"] == 4  # among equals the first
-    assert by_id["pmc:101"]["license"] == "CC BY"
+    assert by_id["pmc:101"]["license"] == "CC BY-NC 3.0"
     ledger = json.loads((tmp_path / "out" / "ledger" / "00000-a.jsonl.gz.json").read_text())
     assert ledger["invalid_spans"] == 2
 
@@ -127,7 +127,7 @@ def test_papers_without_pmc_id_can_be_asked_for(world: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("select", "reason"),
-    [({"licenses": ["CC-BY 4.0"]}, None), ({"licenses": ["CC0"]}, "license"), ({"min_chars": 10**6}, "too_short")],
+    [({"licenses": ["CC-BY-NC 4.0"]}, None), ({"licenses": ["CC0"]}, "license"), ({"min_chars": 10**6}, "too_short")],
 )
 def test_filters(world: Path, tmp_path: Path, select: dict, reason: str | None) -> None:
     sources = section(BOTH[1], select=select)
@@ -220,7 +220,7 @@ def test_inputs_may_be_urls(tmp_path: Path) -> None:
     write_lines(tmp_path / "local.jsonl.gz", [s2orc_row(1, pmcid="1"), s2orc_row(2, pmcid="2")])
     memory.pipe("/bucket/s2orc/a.jsonl.gz", (tmp_path / "local.jsonl.gz").read_bytes())
     memory.pipe("/bucket/pmc/PMC3.1/PMC3.1.xml", jats(3))
-    memory.pipe("/bucket/pmc/PMC3.1/PMC3.1.json", b'{"pmcid": "PMC3", "version": 1, "license_code": "CC0"}')
+    memory.pipe("/bucket/pmc/PMC3.1/PMC3.1.json", b'{"pmcid": "PMC3", "version": 1, "license_code": "CC BY-NC-ND"}')
     sources = (
         {"name": "s2orc", "paths": ["memory://bucket/s2orc/*.gz"]},
         {"name": "pmc", "paths": ["memory://bucket/pmc/*/*.xml"]},
@@ -229,7 +229,7 @@ def test_inputs_may_be_urls(tmp_path: Path) -> None:
     check_accounts(tmp_path / "out")
     kept = read_parts(tmp_path / "out")
     assert kept["paper_id"].to_list() == ["pmc:1", "pmc:2", "pmc:3"]
-    assert kept["license"].to_list()[2] == "CC0"
+    assert kept["license"].to_list()[2] == "CC BY-NC-ND"
     with pytest.raises(InputError, match="matches no file"):
         build_corpus(section({"name": "x", "paths": ["memory://bucket/none/*"]}), tmp_path, tmp_path / "x", workers=1)
     with pytest.raises(InputError, match="nosuch"):
@@ -256,7 +256,11 @@ def test_inputs_may_be_on_the_web(tmp_path: Path, web: str) -> None:
     pytest.importorskip("aiohttp")
     write_lines(tmp_path / "data" / "a.jsonl.gz", [s2orc_row(1, pmcid="1"), s2orc_row(2, doi="10.1/B")])
     write_lines(tmp_path / "data" / "p.jsonl.gz", [papers_row(2, "102")])
-    write_tar(tmp_path / "data" / "x.tar.gz", {"PMC3.xml": jats(3)}, FILE_LIST + "PMC3.xml,,PMC3,2026-06-18,5,CC0,no\n")
+    write_tar(
+        tmp_path / "data" / "x.tar.gz",
+        {"PMC3.xml": jats(3)},
+        FILE_LIST + "PMC3.xml,,PMC3,2026-06-18,5,CC BY-NC-ND,no\n",
+    )
     sources = (
         {"name": "s2orc", "paths": [f"{web}/a.jsonl.gz"], "papers": [f"{web}/p.jsonl.gz"]},
         {"name": "pmc", "paths": [f"{web}/x.tar.gz"]},
@@ -265,7 +269,7 @@ def test_inputs_may_be_on_the_web(tmp_path: Path, web: str) -> None:
     check_accounts(tmp_path / "out")
     kept = read_parts(tmp_path / "out")
     assert kept["paper_id"].to_list() == ["pmc:1", "pmc:102", "pmc:3"]
-    assert kept["license"].to_list()[2] == "CC0"
+    assert kept["license"].to_list()[2] == "CC BY-NC-ND"
     with pytest.raises(InputError, match="matches no file"):
         build_corpus(section({"name": "x", "paths": [f"{web}/none.gz"]}), tmp_path, tmp_path / "x", workers=1)
 

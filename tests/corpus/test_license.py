@@ -8,6 +8,7 @@ from tests.corpus.test_build import check_accounts, read_parts, section
 
 from pmc_llama.corpus.build import build_corpus
 from pmc_llama.corpus.readers.jats import read_article
+from pmc_llama.corpus.readers.jats_license import stricter
 
 BY = "https://creativecommons.org/licenses/by/4.0/"
 
@@ -50,6 +51,24 @@ def article(permissions: str, pmcid: int = 7) -> bytes:
 )  # fmt: skip
 def test_the_strictest_statement_wins(permissions: str, name: str | None) -> None:
     assert read_article(article(permissions)).license == name
+
+
+@pytest.mark.parametrize(
+    ("listed", "stated", "name"),
+    [
+        ("CC BY", "CC BY-NC 3.0", "CC BY-NC 3.0"),
+        ("CC0", "CC BY 4.0", "CC BY 4.0"),
+        ("CC BY-NC-ND", "CC BY-NC 4.0", "CC BY-NC-ND"),
+        ("CC BY", "CC BY 4.0", "CC BY"),
+        ("CC BY", "CC0", "CC BY"),
+        ("NO-CC CODE", "CC BY 4.0", "NO-CC CODE"),
+        (None, "CC BY 4.0", "CC BY 4.0"),
+        ("TDM", None, "TDM"),
+        (None, None, None),
+    ],
+)
+def test_of_list_and_article_the_stricter_stands(listed: str | None, stated: str | None, name: str | None) -> None:
+    assert stricter(listed, stated) == name
 
 
 def test_only_what_may_be_used_enters_a_commercial_corpus(tmp_path: Path) -> None:

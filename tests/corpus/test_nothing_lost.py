@@ -9,7 +9,10 @@ from tests.builders import small_recipe
 from tests.corpus.samples import jats, s2orc_row, write_lines
 from tests.corpus.test_build import check_accounts, read_parts, section
 
+from pmc_llama.corpus import stage
 from pmc_llama.corpus.build import build_corpus
+from pmc_llama.corpus.readers import base
+from pmc_llama.corpus.show import show_paper
 from pmc_llama.errors import InputError
 from pmc_llama.recipe import Recipe
 
@@ -87,13 +90,18 @@ def test_files_that_could_not_be_read_are_named(tmp_path: Path) -> None:
     assert all(f"- {name}" in card for name in named)
 
 
-def test_all_files_of_a_group_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
-    for number in range(4):
+def test_all_files_of_a_group_that_cannot_be_read_are_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(stage, "SEGMENT_BYTES", 10)
+    for number in range(6):
         (tmp_path / f"{number}.xml").write_bytes(jats(7 + number) if number % 2 else b"<html><p>words</p></html>")
     with pytest.raises(InputError) as error:
         build(tmp_path, "*.xml")
-    assert all(f"{number}.xml: the format is not recognised" in str(error.value) for number in (0, 2))
-    assert not list((tmp_path / "out" / "work" / "staged").glob("*.arrow"))
+    assert all(f"{number}.xml: the format is not recognised" in str(error.value) for number in (0, 2, 4))
+    staged = tmp_path / "out" / "work" / "staged"
+    assert not list(staged.glob("*.arrow")), "what stands behind a file that is missing would be resumed in its place"
 
 
 @pytest.mark.parametrize("stated", ["auto", "text"])
@@ -102,3 +110,11 @@ def test_pdf_is_refused_with_the_way_out(tmp_path: Path, stated: str) -> None:
     source = {"name": "s", "paths": ["*.pdf"], "format": stated}
     with pytest.raises(InputError, match=r"guide\.pdf: PDF is not read; convert it with `pdftotext"):
         build_corpus(section(source), tmp_path, tmp_path / "out", workers=1)
+
+
+@pytest.mark.parametrize("name", ["s:fever.txt", "fever.txt", "s:x", "doi:10.1/own"])
+def test_documents_of_ones_own_can_be_shown(tmp_path: Path, name: str) -> None:
+    (tmp_path / "fever.txt").write_text(GUIDELINE)
+    write_lines(tmp_path / "a.jsonl", [{"text": "Own.", "doi": "10.1/own"}, {"text": "Named.", "id": "x"}])
+    (shown,) = show_paper(section({"name": "s", "paths": ["*.txt", "*.jsonl"]}), tmp_path, name)
+    assert name.removeprefix("s:") in shown.paper.paper_id

@@ -13,6 +13,7 @@ from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.articles import Piece, split_articles
 from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.jats import read_article
+from pmc_llama.corpus.readers.jats_license import stricter
 from pmc_llama.corpus.readers.jats_meta import version_in_id
 from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.table import read_rows
@@ -74,7 +75,7 @@ class JatsReader:
         yield from _in_blocks([_block(file.name, file.read_all(), read_metadata_beside(file.path))])
 
     def paper(self, record: Any, options: Options) -> Paper:
-        """Parse one article and let the file list, where there is one, fill in and overrule."""
+        """Parse one article; a file list, where there is one, fills in and overrules (a licence only if stricter)."""
         name, piece, listed = record
         if listed is not None and options.quick is not None:
             reason = options.quick(None, listed.pmcid)
@@ -151,7 +152,7 @@ def _complete(paper: Paper, listed: Listed, whole: bool) -> None:
         paper.pmcid = paper.pmcid or listed.pmcid
         paper.pmid = paper.pmid or listed.pmid
         paper.doi = paper.doi or listed.doi
-    paper.license = listed.license or paper.license
+    paper.license = stricter(listed.license, paper.license)
     paper.retracted, paper.manuscript, paper.ocr = listed.retracted, listed.manuscript, listed.ocr
     paper.version = listed.version or paper.version
 

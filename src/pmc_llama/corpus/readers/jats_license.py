@@ -53,6 +53,17 @@ def license_of(meta: Any) -> str | None:
     return " ".join(filter(None, ["CC", code, version]))
 
 
+def stricter(listed: str | None, stated: str | None) -> str | None:
+    """The licence of an article of which a list says one and its own permissions another.
+
+    A list's other codes than those of Creative Commons stand as they are.
+    """
+    if not listed or not stated or not listed.upper().startswith("CC"):
+        return listed or stated
+    own, other = (frozenset("0") if name.upper() == "CC0" else _conditions(name.lower()) for name in (stated, listed))
+    return stated if _strictness((own, "")) > _strictness((other, "")) else listed
+
+
 def _words(block: Any) -> str:
     """Text and links of a block."""
     return " ".join([*map(str, block.itertext()), *cast(list[str], ATTRIBUTES(block))])
