@@ -78,7 +78,7 @@ def test_one_paper_before_and_after(root: Path, name: str, sources: list[str]) -
 def test_papers_that_are_not_there(root: Path) -> None:
     with pytest.raises(InputError, match="PMC99 is in none"):
         show_paper(section(*SOURCES), root, "PMC99")
-    with pytest.raises(InputError, match="no PMC id"):
+    with pytest.raises(InputError, match="hello is in none of the recipe's sources; a paper is asked for by PMC id"):
         show_paper(section(*SOURCES), root, "hello")
 
 

@@ -104,11 +104,13 @@ def test_folder_of_one_article(tmp_path: Path) -> None:
 def test_file_list_gives_version_and_licence(tmp_path: Path) -> None:
     header = "Article File,Article Citation,AccessionID,LastUpdated,PMID,License,Retracted\n"
     path = write_tar(
-        tmp_path / "x.tar.gz", {"a/PMC7.xml": jats(7)}, header + "a/PMC7.xml,,PMC7,2026-06-18 00:00:00,12,CC0,no\n"
+        tmp_path / "x.tar.gz",
+        {"a/PMC7.xml": jats(7)},
+        header + "a/PMC7.xml,,PMC7,2026-06-18 00:00:00,12,CC BY-NC-ND,no\n",
     )
     (paper,) = read(path)
     assert isinstance(paper, Paper)
-    assert (paper.version, paper.license, paper.pmid) == (20260618, "CC0", 12)
+    assert (paper.version, paper.license, paper.pmid) == (20260618, "CC BY-NC-ND", 12)
 
 
 def test_bioc(tmp_path: Path) -> None:

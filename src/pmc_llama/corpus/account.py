@@ -10,12 +10,34 @@ import numpy as np
 from pmc_llama.corpus.compare import Verdict
 from pmc_llama.corpus.items import Item, printable
 from pmc_llama.corpus.parts import Part
-from pmc_llama.corpus.stage import StagedItem
+from pmc_llama.corpus.tally import MOST_UNREAD, StagedItem
 from pmc_llama.files import sha256_json, write_json
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.records.corpus import CorpusSummary, Ledger, PartFile, SourceCounts
 from pmc_llama.run_dir import CorpusDir
 
+MOST_SHOWN = 10
+KEYS = {
+    "no_pmcid": "select.pmcid: any",
+    "has_pmcid": "select.pmcid: any",
+    "license": "select.licenses",
+    "retracted": "select.retracted",
+    "manuscript": "select.manuscripts",
+    "ocr": "select.ocr",
+    "year": "select.min_year, select.max_year",
+    "field": "select.fields",
+    "language": "select.languages",
+    "too_short": "select.min_chars",
+    "too_long": "select.max_chars",
+    "contaminated": "decontaminate",
+    "too_few_words": "clean.profile",
+    "too_many_words": "clean.profile",
+    "too_few_paragraphs": "clean.profile",
+    "top_word": "clean.profile",
+    "no_paragraphs": "clean.profile: raw",
+    "deleted": "sources.deleted",
+}
+"""The key of the recipe behind a reason to drop a paper."""
 LONGEST_NAME = 200
 """Bytes of a ledger's file name; longer ones are cut, and told apart by a hash."""
 
@@ -55,7 +77,21 @@ def write_accounts(section: CorpusSection, out: Path, outcomes: list[Outcome], r
         recipe_hash=sha256_json(section.settings("corpus")),
         invalid_spans=sum(ledger.invalid_spans for ledger in ledgers),
         bytes_in=sum(ledger.bytes for ledger in ledgers),
+        unread=[place for ledger in ledgers for place in ledger.unread][:MOST_UNREAD],
     )
+
+
+def nothing_kept(summary: CorpusSummary, out: Path) -> str | None:
+    """Why a corpus holds no paper at all, with the keys of the recipe that decide it; None when it holds some."""
+    if summary.kept:
+        return None
+    if not summary.documents_in:
+        return "the corpus keeps nothing: its inputs hold no records"
+    reasons = sorted(summary.dropped.items(), key=lambda pair: (-pair[1], pair[0]))
+    named = [f"{count:,} {reason}" + (f" (`{KEYS[reason]}`)" if reason in KEYS else "") for reason, count in reasons]
+    ledgers = f"the ledgers lie in {CorpusDir(out).ledger}"
+    unread = "".join(f"\n  - {place}" for place in summary.unread[:MOST_SHOWN])
+    return f"the corpus keeps none of its {summary.documents_in:,} records: {', '.join(named)}; {ledgers}{unread}"
 
 
 def _file_name(item: str) -> str:
@@ -92,4 +128,5 @@ def _ledger(section: CorpusSection, outcome: Outcome, reasons: list[str]) -> Led
         bytes=record.bytes,
         sha256=record.sha256,
         seconds=record.seconds,
+        unread=record.unread,
     )

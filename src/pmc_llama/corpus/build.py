@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from pmc_llama.code import code_hash
-from pmc_llama.corpus.account import Outcome, write_accounts
+from pmc_llama.corpus.account import Outcome, nothing_kept, write_accounts
 from pmc_llama.corpus.card import write_card
 from pmc_llama.corpus.compare import Verdict, find_boilerplate, find_duplicates
 from pmc_llama.corpus.contamination import Probe, load_probes, save_probes
@@ -23,8 +23,9 @@ from pmc_llama.corpus.engine import Engine, open_engine
 from pmc_llama.corpus.items import Item, find_files, plan_items, with_word_counts
 from pmc_llama.corpus.join import read_deleted, read_papers_shard, write_array, write_paper_map, write_pmc_ids
 from pmc_llama.corpus.parts import Part, PartTask, write_part
-from pmc_llama.corpus.stage import Job, StagedItem, read_tally, stage_item, staged_path
+from pmc_llama.corpus.stage import Job, stage_item, staged_path
 from pmc_llama.corpus.storage import stat
+from pmc_llama.corpus.tally import StagedItem, read_tally
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_json, write_json
 from pmc_llama.progress import Progress
@@ -50,7 +51,7 @@ def build_corpus(
     that it lacks by PMC id, corpus id, DOI and text; the earlier papers are not read again but for these keys.
     What an interrupted call with the same recipe, code and inputs had finished is kept; anything else in `out` is
     rebuilt. The parts are the same bytes for any number of workers. Raises InputError after all other items were
-    staged when inputs could not be read; the next call then only does those.
+    staged when inputs could not be read; the next call then only does those. Raises it too when no paper is kept.
     """
     earlier = None if append_to is None else EarlierCorpus(append_to)
     items = plan_items(section, data_root, first=earlier.items if earlier else 0)
@@ -84,6 +85,8 @@ def build_corpus(
     if earlier:
         earlier.take_over(out)
         summary = earlier.add_to(summary)
+    if (problem := nothing_kept(summary, out)) is not None:
+        raise InputError(problem)
     if probes:
         hits = [hit for one in staged for hit in one.record.hits]
         write_json(corpus.decontamination, load_probes(job.probes).report(hits))

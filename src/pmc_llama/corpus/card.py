@@ -21,6 +21,7 @@ tags:
 - medical
 ---
 """
+SHOWN = 20
 COLUMNS = """| column | |
 |---|---|
 | `paper_id` | `pmc:1950857`, else `s2:…` (S2 corpus id), `pmid:…`, `doi:…` or the name in its source |
@@ -55,6 +56,8 @@ def render_card(section: CorpusSection, summary: CorpusSummary, licenses: list[t
         )
     lines += ["", "## What was left out\n", "| reason | papers |\n|---|---:|"]
     lines += [f"| {reason} | {count:,} |" for reason, count in sorted(summary.dropped.items())]
+    if summary.unread:
+        lines += ["", "Could not be read, the first of them:\n", *(f"- {place}" for place in summary.unread[:SHOWN])]
     lines += ["", f"## Cleaning: profile `{section.clean.profile}`\n", "| rule | characters removed |\n|---|---:|"]
     lines += [f"| {rule} | {count:,} |" for rule, count in sorted(summary.chars_removed.items())]
     lines += ["", "## Columns\n", COLUMNS]

@@ -1,15 +1,18 @@
 """The paper: one string and typed spans that point into it, whatever format it came from."""
 
 import hashlib
+import html
 import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import msgspec
 
 PMCID = re.compile(r"(?:PMC)?0*([1-9]\d{0,17})(?:\.\d+)?", re.IGNORECASE)
-DOI_PREFIX = re.compile(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", re.IGNORECASE)
+DOI_PREFIX = re.compile(r"^(?:doi:?\s*)?(?:(?:https?://)?(?:dx\.|www\.)?doi\.org/)?", re.IGNORECASE)
+PMID_PREFIX = re.compile(r"^pmid:?\s*", re.IGNORECASE)
 INT64_MAX = 2**63 - 1
 CorpusId = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
 """Semantic Scholar's number of a paper, as far as a 64-bit column holds it."""
@@ -50,6 +53,8 @@ class Paper(msgspec.Struct):
     pmid: int | None = None
     doi: str | None = None
     corpusid: int | None = None
+    part_of: int | None = None
+    """PMC id of the article that holds this one (an abstract of a meeting, a translation); it is not this paper's."""
     title: str = ""
     year: int | None = None
     journal: str | None = None
@@ -116,11 +121,24 @@ def parse_number(value: str | int | None) -> int | None:
     return int(text) if 0 < int(text) <= INT64_MAX else None
 
 
+def parse_pmid(value: Any) -> int | None:
+    """A PubMed id given as number, digits or "PMID: 11250748", else None."""
+    return parse_number(PMID_PREFIX.sub("", value.strip()) if isinstance(value, str) else value)
+
+
 def parse_doi(value: Any) -> str | None:
-    """A DOI in lower case without resolver prefix; None when it is not one."""
+    """A DOI in lower case without resolver prefix; None when it is not one.
+
+    Escapes of URLs (`%2F`) and XML (`&lt;`) are undone, and the full stop or comma of a sentence behind it is no part.
+    """
     if not isinstance(value, str):
         return None
     doi = DOI_PREFIX.sub("", value.strip()).lower()
+    if "&" in doi:
+        doi = html.unescape(doi)
+    if "%" in doi:
+        doi = unquote(doi)
+    doi = doi.rstrip(".,; ")
     return doi if doi.startswith("10.") and "/" in doi else None
 
 

@@ -48,17 +48,21 @@ class Selector:
             pmcid = self._papers.find(corpusid).pmcid
         return self._refuse_pmcid(pmcid)
 
-    def _refuse_pmcid(self, pmcid: int | None) -> str | None:
-        if self._section.pmcid == "required" and pmcid is None:
+    def _refuse_pmcid(self, pmcid: int | None, is_text: bool = False) -> str | None:
+        wanted = self._section.pmcid or ("any" if is_text else "required")
+        if wanted == "required" and pmcid is None:
             return "no_pmcid"
-        return "has_pmcid" if self._section.pmcid == "absent" and pmcid is not None else None
+        return "has_pmcid" if wanted == "absent" and pmcid is not None else None
 
-    def refuse(self, paper: Paper) -> str | None:
-        """Fill in what the joins know, then the reason to drop the paper, or None."""
+    def refuse(self, paper: Paper, *, is_text: bool = False) -> str | None:
+        """Fill in what the joins know, then the reason to drop the paper, or None.
+
+        `is_text`: it is a plain text, which can have no PMC id; it needs one only where the recipe says so.
+        """
         if paper.corpusid in self._deleted:
             return "deleted"
         self._complete(paper)
-        reason = self._refuse_pmcid(paper.pmcid)
+        reason = self._refuse_pmcid(paper.pmcid if paper.pmcid is not None else paper.part_of, is_text)
         return reason if reason is not None else next(self._reasons(paper), None)
 
     def _complete(self, paper: Paper) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -32,34 +33,52 @@ class Shown(msgspec.Struct):
 
 
 def show_paper(section: CorpusSection, data_root: Path, name: str) -> list[Shown]:
-    """Every version of a paper in the recipe's sources; `name` is a PMC id in any spelling, or `s2:<corpus id>`.
+    """Every version of a paper in the recipe's sources; `name` is a PMC id in any spelling, `s2:<corpus id>`, or the
+    `paper_id` of any other document (`doi:…`, `guidelines:fever.txt`), also without its source.
 
-    Reads through the inputs until the end, without decoding other papers. Raises InputError when none has it.
+    Reads through the inputs until the end, by PMC id or corpus id without decoding other papers. Raises InputError when
+    none has it.
     """
     pmcid = parse_pmcid(name.removeprefix("pmc:"))
     corpusid = int(name.removeprefix("s2:")) if name.startswith("s2:") and name[3:].isdigit() else None
-    if pmcid is None and corpusid is None:
-        raise InputError(f"{name!r} is no PMC id (PMC1950857) and no corpus id (s2:255784639)")
     cleaner, found = Cleaner(with_word_counts(section, data_root).clean), []
-    for paper, source in _versions(section, data_root, pmcid, corpusid):
+    for paper, source in _versions(section, data_root, Wanted(name, pmcid, corpusid)):
         text, removed, refusal = cleaner.text(paper)
         found.append(Shown(source, paper, text, removed, refusal))
     if not found:
-        raise InputError(f"{name} is in none of the recipe's sources")
+        raise InputError(
+            f"{name} is in none of the recipe's sources; a paper is asked for by PMC id (PMC1950857), corpus id "
+            "(s2:255784639) or the name that it has in the column `paper_id`"
+        )
     return found
 
 
-def _versions(
-    section: CorpusSection, data_root: Path, pmcid: int | None, corpusid: int | None
-) -> Iterator[tuple[Paper, str]]:
-    corpusids = [_corpusids(source, data_root, pmcid) | ({corpusid} - {None}) for source in section.sources]
+class Wanted(NamedTuple):
+    """What a paper is asked for by."""
+
+    name: str
+    pmcid: int | None
+    corpusid: int | None
+
+    @property
+    def by_id(self) -> bool:
+        """Whether it is an id that selects papers before they are decoded."""
+        return self.pmcid is not None or self.corpusid is not None
+
+    def is_named(self, paper: Paper) -> bool:
+        """Whether a paper has this name, with or without its source."""
+        return self.name in (paper.paper_id, paper.local_id, paper.local_id.partition(":")[2])
+
+
+def _versions(section: CorpusSection, data_root: Path, asked: Wanted) -> Iterator[tuple[Paper, str]]:
+    corpusids = [_corpusids(source, data_root, asked.pmcid) | ({asked.corpusid} - {None}) for source in section.sources]
     for item in plan_items(section, data_root):
         source, wanted = section.sources[item.source], corpusids[item.source]
 
         def other(corpus: int | None, own: int | None, wanted: set[int | None] = wanted) -> str | None:
-            return None if (own is not None and own == pmcid) or corpus in wanted else "other"
+            return None if (own is not None and own == asked.pmcid) or corpus in wanted else "other"
 
-        options = Options(source.name, None, other, source.split_on)
+        options = Options(source.name, None, other if asked.by_id else None, source.split_on)
         for path, name, _ in item.files:
             reader = reader_for(path, source.format)
             for block in reader.blocks(InputFile(path, name, hashed=False), options):
@@ -68,7 +87,7 @@ def _versions(
                         paper = reader.paper(record, options)
                     except Skip:
                         continue
-                    if other(paper.corpusid, paper.pmcid) is None:
+                    if other(paper.corpusid, paper.pmcid) is None or asked.is_named(paper):
                         yield paper, source.name
 
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,17 +15,18 @@ import pyarrow as pa
 
 from pmc_llama.corpus.boilerplate import line_hashes
 from pmc_llama.corpus.clean import Cleaner
-from pmc_llama.corpus.contamination import Hit, load_probes
+from pmc_llama.corpus.contamination import load_probes
 from pmc_llama.corpus.engine import count_read_bytes
-from pmc_llama.corpus.items import Item
+from pmc_llama.corpus.items import Item, printable
 from pmc_llama.corpus.join import PaperMap, PmcIds
 from pmc_llama.corpus.near import signatures
-from pmc_llama.corpus.paper import Counts, Paper, Skip, hash64, text_hash
+from pmc_llama.corpus.paper import Paper, Skip, hash64, text_hash
 from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.base import Block, Options
 from pmc_llama.corpus.readers.sniff import READERS, reader_for
 from pmc_llama.corpus.select import Selector
 from pmc_llama.corpus.storage import InputFile
+from pmc_llama.corpus.tally import MOST_UNREAD, UNREAD, StagedItem, Tally, read_tally
 from pmc_llama.errors import InputError
 from pmc_llama.files import atomic_path, write_json
 from pmc_llama.recipe.corpus import CorpusSection
@@ -57,7 +58,6 @@ KEY_COLUMNS: list[tuple[str, pa.DataType]] = [
 PAPER_SCHEMA = pa.schema(PAPER_COLUMNS)
 STAGED_SCHEMA = pa.schema(PAPER_COLUMNS + KEY_COLUMNS)
 
-T = TypeVar("T", bound="Tally")
 Row = dict[str, Any]
 """One paper by column."""
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
@@ -114,45 +114,6 @@ class Context:
 context_of = functools.lru_cache(maxsize=None)(Context)
 
 
-class Tally(msgspec.Struct):
-    """What happened to the records of a block, a segment or an item."""
-
-    seen: int = 0
-    dropped: Counts = msgspec.field(default_factory=Counter)
-    invalid_spans: int = 0
-    chars_in: int = 0
-    """Characters of the source text of the papers that were taken."""
-    removed: Counts = msgspec.field(default_factory=Counter)
-    """Characters that each cleaning rule took away from them (negative: added)."""
-    hits: list[Hit] = []
-    """Evaluation questions found in papers that were dropped for it."""
-
-    def add(self, other: "Tally") -> None:
-        """Add another tally to this one."""
-        self.seen += other.seen
-        self.dropped.update(other.dropped)
-        self.invalid_spans += other.invalid_spans
-        self.chars_in += other.chars_in
-        self.removed.update(other.removed)
-        self.hits.extend(other.hits)
-
-
-class StagedItem(Tally):
-    """The record of one item that was read to its end."""
-
-    segments: int = 0
-    """Staged files of its papers."""
-    bytes: int = 0
-    sha256: str = ""
-    """Of the file as it lies; of a group, of its files' hashes in a row."""
-    seconds: float = 0.0
-
-
-def read_tally(path: Path, kind: type[T]) -> T:
-    """A tally, or the record of a staged item."""
-    return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=lambda _, counts: Counter(counts))
-
-
 def stage_item(job: Job, item: Item, mapper: Mapper = map) -> str | None:
     """Stage one item unless it is staged already; returns the reason why it could not be read, or None.
 
@@ -192,19 +153,34 @@ def _blocks(job: Job, item: Item, files: list[InputFile]) -> Iterator[tuple[str,
     """The blocks of all files of an item with their reader's name; small ones are joined."""
     context = context_of(job, item.source)
     waiting: tuple[str, Block] | None = None
-    for file in files:
+    errors: list[str] = []
+    for name, block in itertools.chain.from_iterable(_of_file(file, context, errors) for file in files):
+        if waiting and waiting[0] == name and waiting[1].size_bytes + block.size_bytes <= base.BLOCK_BYTES:
+            waiting[1].records.extend(block.records)
+            waiting[1].dropped.update(block.dropped)
+            waiting[1].unread += block.unread
+            waiting[1].size_bytes += block.size_bytes
+            continue
+        if waiting:
+            yield waiting
+        waiting = (name, block)
+    if waiting and not errors:
+        yield waiting
+    if errors:
+        raise InputError("\n  - ".join(errors))
+
+
+def _of_file(file: InputFile, context: Context, errors: list[str]) -> Iterator[tuple[str, Block]]:
+    """The blocks of one file with its reader's name; what is wrong with the file goes to `errors`."""
+    try:
         reader = reader_for(file.path, context.source.format)
         for block in reader.blocks(file, context.options):
-            if waiting and waiting[0] == reader.name and waiting[1].size_bytes + block.size_bytes <= base.BLOCK_BYTES:
-                waiting[1].records.extend(block.records)
-                waiting[1].dropped.update(block.dropped)
-                waiting[1].size_bytes += block.size_bytes
-                continue
-            if waiting:
-                yield waiting
-            waiting = (reader.name, block)
-    if waiting:
-        yield waiting
+            if errors:
+                continue  # only looked at, so that all that is wrong is told at once
+            block.unread = [f"{printable(file.name)}: {reason}" for reason in block.dropped if reason in UNREAD]
+            yield reader.name, block
+    except InputError as error:
+        errors.append(str(error))
 
 
 def _in_segments(blocks: Iterator[tuple[str, Block]]) -> Iterator[tuple[int, tuple[str, Block]]]:
@@ -235,22 +211,29 @@ def process_block(job: Job, source: int, block: tuple[str, Block]) -> tuple[pa.R
     """Decode, select and clean the records of one block. A pure function of its arguments."""
     name, records = block
     context, reader = context_of(job, source), READERS[name]
-    tally = Tally(seen=records.seen, dropped=Counter(records.dropped))
+    tally = Tally(seen=records.seen, dropped=Counter(records.dropped), unread=records.unread[:MOST_UNREAD])
     rows: list[Row] = []
     for record in records.records:
         try:
             paper = reader.paper(record, context.options)
-            text = _cleaned(paper, context, tally)
+            text = _cleaned(paper, context, tally, is_text=name == "text")
         except Skip as skip:
             tally.dropped[skip.reason] += 1
+            if skip.reason in UNREAD and len(tally.unread) < MOST_UNREAD:
+                tally.unread += [f"{printable(place)}: {skip.reason}" for place in _places(record)]
             continue
         rows.append(_row(paper, text, context.source.name, name))
     _add_sketches(rows, context.section)
     return pa.RecordBatch.from_pylist(rows, schema=STAGED_SCHEMA), tally
 
 
-def _cleaned(paper: Paper, context: Context, tally: Tally) -> str:
-    reason = context.selector.refuse(paper)
+def _places(record: Any) -> list[str]:
+    """Where a record stands, as far as its reader notes it."""
+    return [part for part in record if isinstance(part, str)][:1] if isinstance(record, tuple) else []
+
+
+def _cleaned(paper: Paper, context: Context, tally: Tally, is_text: bool) -> str:
+    reason = context.selector.refuse(paper, is_text=is_text)
     if reason is not None:
         raise Skip(reason)
     text, removed, reason = context.cleaner.text(paper)

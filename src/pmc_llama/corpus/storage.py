@@ -1,5 +1,6 @@
 """Input files, local or remote (fsspec), plain or gzip: opened once, hashed and counted while they are read."""
 
+import codecs
 import glob
 import hashlib
 import io
@@ -16,6 +17,7 @@ from isal.igzip_lib import IsalError
 from pmc_llama.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SNIFF_BYTES = 2**16
 BUFFER_BYTES = 2**16
 """Small, so that larger reads go past the buffer and bytes that were hashed are still in the processor's cache."""
@@ -139,11 +141,14 @@ class InputFile:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """The uncompressed content. What cannot be read raises InputError naming the file."""
+        """The uncompressed content; text as UTF-8 without byte order mark, whether it was UTF-8 or UTF-16.
+
+        What cannot be read raises InputError naming the file.
+        """
         with self._reading(), open_raw(self.path) as file:
             raw = io.BufferedReader(_Metered(file, self._feed), BUFFER_BYTES)
             gzipped = raw.peek(2)[:2] == GZIP_MAGIC
-            yield cast(BinaryIO, igzip.IGzipFile(fileobj=raw)) if gzipped else cast(BinaryIO, raw)
+            yield _without_mark(cast(BinaryIO, igzip.IGzipFile(fileobj=raw)) if gzipped else cast(BinaryIO, raw))
             while raw.read(READ_BYTES):  # what the reader had no use for is part of the file all the same
                 pass
 
@@ -175,16 +180,63 @@ class InputFile:
             self._on_bytes(len(content))
 
 
+class _Recoded(io.RawIOBase):
+    """A stream of UTF-16 as UTF-8."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting:
+            chunk = self._stream.read(BUFFER_BYTES)
+            self._waiting = self._decoder.decode(chunk, final=not chunk).encode("utf-8", "replace")
+            if not chunk and not self._waiting:
+                return 0
+        count = min(len(buffer), len(self._waiting))
+        buffer[:count], self._waiting = self._waiting[:count], self._waiting[count:]
+        return count
+
+
+def _without_mark(stream: BinaryIO) -> BinaryIO:
+    """A stream behind its byte order mark, as UTF-8."""
+    head = stream.peek(4)  # type: ignore[attr-defined]
+    if head.startswith(codecs.BOM_UTF8):
+        stream.read(len(codecs.BOM_UTF8))
+    return cast(BinaryIO, io.BufferedReader(_Recoded(stream))) if head.startswith(UTF16_MARKS) else stream
+
+
+def as_utf8(content: bytes) -> bytes:
+    """A text as UTF-8 without byte order mark, whether it was UTF-8 or UTF-16; the same object when it was already."""
+    if content.startswith(UTF16_MARKS):
+        return content.decode("utf-16", "replace").encode("utf-8", "replace")
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def read_head(path: str, count: int = SNIFF_BYTES) -> bytes:
-    """The first bytes of the uncompressed content, as many as can be read. Raises InputError when it cannot be."""
+    """The first bytes of the content as `InputFile` gives it, as many as can be read. Raises InputError for none."""
     try:
         with open_raw(path) as file:
             head = file.read(count)
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error})") from error
-    if head[:2] != GZIP_MAGIC:
-        return head
-    try:
-        return zlib.decompressobj(wbits=31).decompress(head, count)
-    except zlib.error as error:
-        raise InputError(f"{path}: begins like gzip, but is not ({error})") from error
+    return as_utf8(_decompressed(head, path, count) if head[:2] == GZIP_MAGIC else head)
+
+
+def _decompressed(head: bytes, path: str, count: int) -> bytes:
+    """What the first bytes of a gzip file hold, over as many of its members as they show (the first may be empty)."""
+    content = b""
+    while head[:2] == GZIP_MAGIC and len(content) < count:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            content += member.decompress(head, count - len(content))
+        except zlib.error as error:
+            if content:
+                break  # what follows a whole member is told when the file is read
+            raise InputError(f"{path}: begins like gzip, but is not ({error})") from error
+        head = member.unused_data
+    return content

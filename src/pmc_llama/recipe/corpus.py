@@ -49,7 +49,9 @@ class SourceSection(Section):
 class SelectSection(Section):
     """Which papers are kept. Every paper that is not has a reason in the ledger."""
 
-    pmcid: Annotated[Literal["required", "absent", "any"], affects(HERE)] = "required"
+    pmcid: Annotated[Literal["required", "absent", "any"] | None, affects(HERE)] = None
+    """Whether a paper must have a PMC id, must have none, or may (None: `required` under `corpus`, but `any` for plain
+    text there, and `any` under `general` and `extra`)."""
     licenses: Annotated[list[str] | None, affects(HERE)] = None
     """Allowed licences in any spelling, without version: `CC BY`, `CC0`; one of unknown licence is not kept."""
     retracted: Annotated[bool, affects(HERE)] = False
@@ -149,6 +151,12 @@ class CorpusSection(Section):
     engine: Annotated[Literal["local", "ray"], NOTHING] = "local"
     """Where the work runs: processes of this machine, or an existing Ray cluster (the extra `ray`)."""
     ray_address: Annotated[str, NOTHING] = "auto"
+
+    def with_default_pmcid(self, pmcid: Literal["required", "absent", "any"]) -> "CorpusSection":
+        """The section with this `select.pmcid` where it states none."""
+        if self.select.pmcid is not None:
+            return self
+        return self.model_copy(update={"select": self.select.model_copy(update={"pmcid": pmcid})})
 
     @field_validator("sources")
     @classmethod

@@ -68,6 +68,16 @@ class Recipe(Section):
     update: Annotated[UpdateSection | None, NOTHING] = None
     """Make this run the next revision of another one; the corpus names the new papers only."""
 
+    @field_validator("general")
+    @classmethod
+    def _general_needs_no_pmcid(cls, general: CorpusSection | None) -> CorpusSection | None:
+        return None if general is None else general.with_default_pmcid("any")
+
+    @field_validator("extra")
+    @classmethod
+    def _extra_needs_no_pmcid(cls, extra: dict[str, CorpusSection]) -> dict[str, CorpusSection]:
+        return {name: section.with_default_pmcid("any") for name, section in extra.items()}
+
     @field_validator("regimes")
     @classmethod
     def _one_regime_a_share(cls, regimes: dict[str, RegimeSection]) -> dict[str, RegimeSection]:

@@ -51,6 +51,8 @@ class CorpusSummary(msgspec.Struct, frozen=True):
     fingerprint: str = ""
     """Of all that the parts depend on; says whether a build goes on or begins."""
     appended: Appended | None = None
+    unread: list[str] = []
+    """The first records and files that could not be read, each with its reason."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -70,6 +72,8 @@ class Ledger(msgspec.Struct, frozen=True):
     sha256: str
     """Of the file as it lies; of a group, of its files' hashes in a row."""
     seconds: float
+    unread: list[str] = []
+    """The first records and files that could not be read, each with its reason."""
 
 
 def read_corpus_summary(path: Path) -> CorpusSummary:

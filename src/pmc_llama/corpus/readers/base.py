@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
-from pmc_llama.corpus.paper import Counts, Paper
+from pmc_llama.corpus.paper import Counts, Paper, Skip
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
 
@@ -23,6 +23,8 @@ class Block(msgspec.Struct):
     records: list[Any]
     dropped: Counts = msgspec.field(default_factory=Counter)
     size_bytes: int = 0
+    unread: list[str] = []
+    """Files that gave no record, with the reason."""
 
     @property
     def seen(self) -> int:
@@ -58,6 +60,12 @@ class Reader(Protocol):
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one record. Raises Skip with the reason when it yields no paper."""
         ...
+
+
+def require_paragraphs(paper: Paper) -> None:
+    """Raises Skip for a paper of which no paragraph is marked: what is body and what is not cannot be told."""
+    if not any(span.kind == "paragraph" for span in paper.spans):
+        raise Skip("no_paragraphs")
 
 
 def scan_lines(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
@@ -96,13 +104,13 @@ def scan_lines(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
 def line_blocks(
     stream: BinaryIO, name: str, refuse: Callable[[bytes, int, int], str | None] | None = None
 ) -> Iterator[Block]:
-    """Blocks of lines, empty ones left out; the content alone says where they are cut.
+    """Blocks of lines, empty and blank ones left out; the content alone says where they are cut.
 
     `refuse` gives the reason to drop the line that stands in a buffer from `start` to `end`, or None.
     """
     block = Block([])
     for buffer, start, end in scan_lines(stream, name):
-        if start < end:
+        if start < end and (end - start > 64 or buffer[start:end].strip()):
             reason = refuse(buffer, start, end) if refuse is not None else None
             if reason is None:
                 block.records.append(buffer[start:end])
@@ -114,3 +122,42 @@ def line_blocks(
             block = Block([])
     if block.size_bytes:
         yield block
+
+
+def json_blocks(
+    stream: BinaryIO, name: str, refuse: Callable[[bytes, int, int], str | None] | None = None
+) -> Iterator[Block]:
+    """Blocks of JSON records: one a line, or the file's one value over many lines; of a list, its entries.
+
+    `refuse` is asked for lines only.
+    """
+    if not _is_one_value(stream.peek(READ_BYTES)):  # type: ignore[attr-defined]
+        yield from line_blocks(stream, name, refuse)
+        return
+    content = stream.read()
+    block = Block([])
+    for record in _entries(content):
+        block.records.append(record)
+        block.size_bytes += len(record)
+        if block.size_bytes >= BLOCK_BYTES:
+            yield block
+            block = Block([])
+    yield block
+
+
+def _is_one_value(head: bytes) -> bool:
+    """Whether a file begins with a list, or with an object that goes on in its second line."""
+    first, newline, rest = head.lstrip().partition(b"\n")
+    if first[:1] == b"[":
+        return True
+    return bool(newline and rest) and first[:1] == b"{" and first.rstrip()[-1:] != b"}" and rest[:1] != b"{"
+
+
+def _entries(content: bytes) -> list[bytes]:
+    try:
+        return [bytes(entry) for entry in _list_decoder.decode(content)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [content]
+
+
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])

@@ -1,16 +1,18 @@
 """BioC-PMC JSON: collections of documents made of passages."""
 
+import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year, tidy_spans
+from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year, tidy_spans
 from pmc_llama.corpus.readers import base
-from pmc_llama.corpus.readers.base import Block, Options
+from pmc_llama.corpus.readers.base import Block, Options, json_blocks
+from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.tar import members
 from pmc_llama.corpus.readers.text_builder import TextBuilder
-from pmc_llama.corpus.storage import InputFile
+from pmc_llama.corpus.storage import InputFile, as_utf8
 from pmc_llama.errors import InputError
 
 SUFFIXES = (".json", ".xml")
@@ -30,33 +32,37 @@ class _Document(msgspec.Struct):
     infons: dict[str, Any] = {}
 
 
-class _Collection(msgspec.Struct):
-    documents: list[msgspec.Raw]
+class _Container(msgspec.Struct, rename={"pubtator3": "PubTator3"}):
+    """A collection, PubTator3's answer, or a document alone."""
+
+    documents: list[msgspec.Raw] | None = None
+    pubtator3: list[msgspec.Raw] | None = None
+    passages: list[msgspec.Raw] | None = None
 
 
 _document_decoder = msgspec.json.Decoder(_Document)
-_file_decoder = msgspec.json.Decoder(_Collection | list[_Collection])
+_container_decoder = msgspec.json.Decoder(_Container)
 
 
 class BiocReader:
-    """Reads files with one collection, or a list of them as the API returns."""
+    """Reads files with one collection, or a list or lines of them, and with one document a line."""
 
     name = "bioc"
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
-        """The documents of a file."""
-        content = file.read_all()
-        try:
-            yield Block(_documents(content), size_bytes=len(content))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{file.path}: no BioC collection ({error})") from error
+        """The documents of a file. Raises InputError when there is none."""
+        found = 0
+        with file.open() as stream:
+            for block in json_blocks(stream, file.name):
+                unpacked = _unpacked(block)
+                found += len(unpacked.records)
+                yield unpacked
+        if not found:
+            raise InputError(f"{file.path}: no BioC collection with documents")
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one document."""
-        try:
-            document = _document_decoder.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Skip("bad_json") from None
+        document, _ = decode(_document_decoder, record)
         if not document.passages:
             raise Skip("no_text")
         infons = document.infons | document.passages[0].infons
@@ -64,7 +70,7 @@ class BiocReader:
             text="",
             local_id=f"{options.source}:{document.id}",
             pmcid=parse_pmcid(infons.get("article-id_pmc") or document.id),
-            pmid=parse_number(infons.get("article-id_pmid")),
+            pmid=parse_pmid(infons.get("article-id_pmid")),
             doi=parse_doi(infons.get("article-id_doi")),
             year=parse_year(infons.get("year")),
             journal=_text(infons.get("journal") or infons.get("journal-title")),
@@ -90,13 +96,13 @@ class BiocTarReader(BiocReader):
         """The documents of all members. Members that hold no collection are counted."""
         block = Block([])
         for member in members(file, SUFFIXES):
-            try:
-                block.records += _documents(member.content) if member.refused is None else []
-                reason = member.refused
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                reason = "bad_json"
-            if reason is not None:
-                block.dropped[reason] += 1
+            if member.refused is not None:
+                block.dropped[member.refused] += 1
+                continue
+            stream = cast(BinaryIO, io.BufferedReader(io.BytesIO(as_utf8(member.content))))
+            for found in map(_unpacked, json_blocks(stream, member.name)):
+                block.records += found.records
+                block.dropped.update(found.dropped)
             block.size_bytes += len(member.content)
             if block.size_bytes >= base.BLOCK_BYTES:
                 yield block
@@ -104,10 +110,23 @@ class BiocTarReader(BiocReader):
         yield block
 
 
-def _documents(content: bytes) -> list[bytes]:
-    decoded = _file_decoder.decode(content)
-    collections = decoded if isinstance(decoded, list) else [decoded]
-    return [bytes(document) for collection in collections for document in collection.documents]
+def _unpacked(block: Block) -> Block:
+    """The documents in the collections of a block; what is neither is counted."""
+    unpacked = Block([], size_bytes=block.size_bytes)
+    for record in block.records:
+        try:
+            container = _container_decoder.decode(record)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            unpacked.dropped["bad_json"] += 1
+            continue
+        documents = container.documents if container.documents is not None else container.pubtator3
+        if documents is not None:
+            unpacked.records += [bytes(document) for document in documents]
+        elif container.passages is not None:
+            unpacked.records.append(record)
+        else:
+            unpacked.dropped["no_documents"] += 1
+    return unpacked
 
 
 def _text(value: Any) -> str | None:
@@ -116,8 +135,8 @@ def _text(value: Any) -> str | None:
 
 def _kind(passage: _Passage) -> tuple[str, int | None]:
     """Kind and depth of a passage by its `section_type` and `type`."""
-    section = str(passage.infons.get("section_type", "")).upper()
-    kind = str(passage.infons.get("type", "")).lower()
+    section = str(passage.infons.get("section_type") or "").upper()
+    kind = str(passage.infons.get("type") or "").lower()
     if section == "TITLE" or kind in ("front", "title"):
         return "title", None
     if section == "REF":

@@ -1,16 +1,16 @@
 """JATS XML (PMC): from the article's tree to one text with spans, in the order a person reads it."""
 
 import html
-import re
 from typing import Any
 
 from lxml import etree
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.readers.jats_license import license_of
+from pmc_llama.corpus.readers.jats_meta import PMC_TYPES, version_of
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
-XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 FLOATS = {"fig": "fig", "table-wrap": "tab"}
 SILENT = {
     *("disp-formula", "disp-formula-group", "tex-math", "math", "graphic", "inline-graphic", "media", "label"),
@@ -36,7 +36,6 @@ BLOCKS = {
 XREF_KINDS = {"bibr": "bibref", "fig": "figureref", "table": "tableref"}
 OTHER_ABSTRACTS = {"graphical", "teaser", "toc", "editor", "author-highlights"}
 BIB_KINDS = {"article-title": "bibtitle", "surname": "bibauthorlastname"}
-CC_URL = re.compile(r"creativecommons\.org/(?:licenses/([a-z-]+)(?:/(\d\.\d))?|publicdomain/zero)", re.IGNORECASE)
 
 
 def read_article(xml: bytes, kinds: frozenset[str] | None = None) -> Paper:
@@ -106,12 +105,13 @@ class _Article:
         if meta is None:
             return
         ids = {element.get("pub-id-type"): (element.text or "").strip() for element in meta.findall("article-id")}
-        paper.pmcid = next(filter(None, (parse_pmcid(ids.get(kind)) for kind in ("pmc", "pmcid", "pmcaid"))), None)
+        paper.pmcid = next(filter(None, (parse_pmcid(ids.get(kind)) for kind in PMC_TYPES)), None)
+        paper.version = version_of(meta)
         paper.pmid, paper.doi = parse_number(ids.get("pmid")), parse_doi(ids.get("doi"))
         years = [parse_number(year.text) for year in meta.findall("pub-date/year")]
         paper.year = min((year for year in years if year is not None and 1600 < year < 2200), default=None)
         paper.journal = folded(self.article.find(".//journal-title")) or None
-        paper.license = _license(meta.find("permissions/license"))
+        paper.license = license_of(meta)
         title = meta.find("title-group/article-title")
         if title is not None:
             self._span("title", title)
@@ -247,18 +247,3 @@ class _Article:
 def folded(element: Any) -> str:
     """All text of an element, white space folded; empty for None."""
     return "" if element is None else " ".join(" ".join(map(str, element.itertext())).split())
-
-
-def _license(element: Any) -> str | None:
-    """The Creative Commons code in a licence's address, in its links or its prose; else None."""
-    if element is None:
-        return None
-    places = [element.get(XLINK_HREF) or ""]
-    places += [link.get(XLINK_HREF) or "" for link in element.iter("ext-link", "{*}license_ref")]
-    places.append(folded(element))
-    for place in places:
-        match = CC_URL.search(place)
-        if match:
-            code, version = match.groups()
-            return " ".join(filter(None, ["CC", code.upper().strip("-"), version])) if code else "CC0"
-    return None

@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_year
-from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, line_blocks
+from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year
+from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, json_blocks
+from pmc_llama.corpus.readers.lenient import convert, decode
 from pmc_llama.corpus.storage import InputFile, open_raw
 from pmc_llama.errors import InputError
 
@@ -73,7 +74,9 @@ class EmptyReader:
 
 
 class _Row(msgspec.Struct):
-    """The keys understood in JSON lines and Parquet rows; all but `text` may be missing."""
+    """The keys understood in JSON lines and Parquet rows; all but `text` may be missing, or of another type."""
+
+    needed: ClassVar = frozenset(("text",))
 
     text: str | None = None
     id: str | int | None = None
@@ -97,7 +100,7 @@ def _paper(row: _Row, options: Options, fallback_id: str) -> Paper:
         text=row.text,
         local_id=f"{options.source}:{row.id if row.id not in (None, '') else fallback_id}",
         pmcid=parse_pmcid(row.pmcid),
-        pmid=parse_number(row.pmid),
+        pmid=parse_pmid(row.pmid),
         doi=parse_doi(row.doi),
         corpusid=row.corpusid,
         title=row.title or "",
@@ -113,10 +116,10 @@ class JsonlReader:
     name = "jsonl"
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
-        """Blocks of lines, numbered without the empty ones."""
+        """Blocks of records, numbered without the empty ones."""
         number = 0
         with file.open() as stream:
-            for block in line_blocks(stream, file.name):
+            for block in json_blocks(stream, file.name):
                 block.records = [(f"{file.name}#{n}", line) for n, line in enumerate(block.records, start=number + 1)]
                 number += len(block.records)
                 yield block
@@ -124,10 +127,7 @@ class JsonlReader:
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""
         fallback_id, line = record
-        try:
-            row = _row_decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Skip("bad_json") from None
+        row, _ = decode(_row_decoder, line)
         return _paper(row, options, fallback_id)
 
 
@@ -161,5 +161,5 @@ class ParquetReader:
         try:
             row = msgspec.convert(values, _Row)
         except msgspec.ValidationError:
-            raise Skip("bad_row") from None
+            row, _ = convert(values, _Row, "bad_row")
         return _paper(row, options, fallback_id)

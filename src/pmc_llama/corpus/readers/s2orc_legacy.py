@@ -1,15 +1,30 @@
 """S2ORC before the API: releases 20190928, 20200705 and 20210101, and what doc2json writes (CORD-19)."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, parse_year, tidy_spans
-from pmc_llama.corpus.readers.base import Block, Options, line_blocks
+from pmc_llama.corpus.paper import (
+    Paper,
+    Skip,
+    Span,
+    parse_doi,
+    parse_number,
+    parse_pmcid,
+    parse_pmid,
+    parse_year,
+    tidy_spans,
+)
+from pmc_llama.corpus.readers.base import Block, Options, json_blocks, line_blocks
+from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.text_builder import TextBuilder
-from pmc_llama.corpus.storage import InputFile, find, read_head
+from pmc_llama.corpus.storage import InputFile, find
 from pmc_llama.errors import InputError
+
+ARXIV = re.compile(r"(?:^|/)\d{4}\.\d{4,5}(?:v\d+)?\.json(?:\.gz)?#")
+"""A file that is named by the arXiv id of its paper."""
 
 
 class _Mention(msgspec.Struct):
@@ -21,7 +36,7 @@ class _Mention(msgspec.Struct):
 class _Paragraph(msgspec.Struct):
     text: str = ""
     section: str | None = None
-    sec_num: str | None = None
+    sec_num: str | int | float | None = None
     cite_spans: list[_Mention] = []
     ref_spans: list[_Mention] = []
 
@@ -49,11 +64,11 @@ class _Parse(msgspec.Struct):
 class Metadata(msgspec.Struct):
     """A metadata row of 20200705v1, or the `metadata` object of the other shapes."""
 
-    paper_id: str | None = None
+    paper_id: str | int | None = None
     title: str | None = None
     abstract: str | None = None
     year: int | str | None = None
-    pmc_id: str | None = None
+    pmc_id: str | int | None = None
     pubmed_id: str | int | None = None
     doi: str | None = None
     venue: str | None = None
@@ -63,7 +78,7 @@ class Metadata(msgspec.Struct):
 
 
 class _Row(_Parse):
-    paper_id: str | None = None
+    paper_id: str | int | None = None
     metadata: Metadata | None = None
     title: str | None = None
     year: int | str | None = None
@@ -72,10 +87,13 @@ class _Row(_Parse):
     grobid_parse: _Parse | None = None
     pdf_parse: _Parse | None = None
     latex_parse: _Parse | None = None
+    jats_parse: _Parse | None = None
+    header: dict[str, Any] | None = None
+    """What doc2json says of itself; no release has it."""
 
 
 class _Id(msgspec.Struct):
-    paper_id: str | None = None
+    paper_id: str | int | None = None
 
 
 _id_decoder = msgspec.json.Decoder(_Id)
@@ -91,30 +109,32 @@ class S2orcLegacyReader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of (row, its metadata). Metadata lies in the folder `metadata` beside `pdf_parses`, shard by shard."""
         metadata = read_metadata_beside(file.path)
+        number = 0
         with file.open() as stream:
-            if not read_head(file.path).split(b"\n", 1)[0].rstrip().endswith(b"}") and file.name.endswith(".json"):
-                content = stream.read()  # one object over many lines
-                yield Block([(content, None)], size_bytes=len(content))
-                return
-            for block in line_blocks(stream, file.name):
-                block.records = [(line, _metadata_of(line, metadata)) for line in block.records]
+            for block in json_blocks(stream, file.name):
+                block.records = [
+                    (record, _metadata_of(record, metadata), f"{file.name}#{place}")
+                    for place, record in enumerate(block.records, start=number + 1)
+                ]
+                number += len(block.records)
                 yield block
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one paper."""
-        content, joined = record
-        try:
-            row = _row_decoder.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Skip("bad_json") from None
+        content, joined, place = record
+        row, lost = decode(_row_decoder, content)
         metadata = joined or row.metadata or Metadata()
         paper = _identified(row, metadata)
+        if row.header is not None or ARXIV.search(place):
+            # doc2json takes a file's name up to its first point for the id: one id for all arXiv papers of a month
+            paper.corpusid, paper.local_id = None, f"{options.source}:{place}"
         if options.quick is not None and (reason := options.quick(paper.corpusid, paper.pmcid)) is not None:
             raise Skip(reason)
-        parse = row.grobid_parse or row.pdf_parse or row.latex_parse or row
+        parse = row.grobid_parse or row.pdf_parse or row.latex_parse or row.jats_parse or row
         if not parse.body_text and not parse.abstract:
             raise Skip("no_text")
         _write(paper, parse, metadata)
+        paper.invalid_spans += lost
         return paper
 
 
@@ -131,11 +151,11 @@ def read_metadata_beside(path: str) -> dict[str, Metadata]:
     with InputFile(shard).open() as stream:
         for line in (line for block in line_blocks(stream, shard) for line in block.records):
             try:
-                row = _metadata_decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise InputError(f"{shard}: a line is no metadata row ({error})") from error
+                row, _ = decode(_metadata_decoder, line)
+            except Skip:
+                raise InputError(f"{shard}: a line is no metadata row") from None
             if row.has_pdf_parse and row.paper_id is not None:
-                found[row.paper_id] = row
+                found[str(row.paper_id)] = row
     return found
 
 
@@ -143,20 +163,22 @@ def _metadata_of(line: bytes, metadata: dict[str, Metadata]) -> Metadata | None:
     if not metadata:
         return None
     try:
-        return metadata.get(_id_decoder.decode(line).paper_id or "")
+        return metadata.get(str(_id_decoder.decode(line).paper_id))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # `paper` counts the broken line
 
 
 def _identified(row: _Row, metadata: Metadata) -> Paper:
     identifiers = row.identifiers or {}
-    paper_id = row.paper_id or ""
+    paper_id = "" if row.paper_id is None else str(row.paper_id)
     return Paper(
         text="",
         local_id=f"s2orc:{paper_id}",
         corpusid=parse_number(paper_id) if len(paper_id) < 15 else None,  # else the hash of a PDF
-        pmcid=parse_pmcid(metadata.pmc_id or identifiers.get("pmcid") or _if_pmc(paper_id)),
-        pmid=parse_number(metadata.pubmed_id),
+        pmcid=parse_pmcid(
+            metadata.pmc_id or identifiers.get("pmcid") or identifiers.get("pmc_id") or _if_pmc(paper_id)
+        ),
+        pmid=parse_pmid(metadata.pubmed_id or identifiers.get("pubmed_id")),
         doi=parse_doi(metadata.doi or identifiers.get("doi")),
         title=" ".join((metadata.title or row.title or "").split()),
         year=parse_year(metadata.year or row.year),
@@ -180,7 +202,7 @@ def _write(paper: Paper, parse: _Parse, metadata: Metadata) -> None:
     _paragraphs(out, parse.body_text or [], "paragraph")
     _paragraphs(out, parse.back_matter or [], "backmatter")
     for key, entry in (parse.bib_entries or {}).items():
-        names = ", ".join(f"{author.get('first', '')} {author.get('last', '')}".strip() for author in entry.authors)
+        names = ", ".join(f"{author.get('first') or ''} {author.get('last') or ''}".strip() for author in entry.authors)
         words = ". ".join(str(part) for part in (names, entry.title, entry.venue, entry.year) if part)
         start = out.length
         out.add(words)
@@ -205,8 +227,9 @@ def _paragraphs(out: TextBuilder, paragraphs: list[_Paragraph], kind: str) -> No
         if section is not None and name and paragraph.section != section:
             start = out.length
             out.add(name)
+            number = None if paragraph.sec_num is None else str(paragraph.sec_num)
             depth = (paragraph.section or "").count("::") + 1
-            out.span("sectionheader", start, out.length, number=paragraph.sec_num, depth=depth if depth > 1 else None)
+            out.span("sectionheader", start, out.length, number=number, depth=depth if depth > 1 else None)
             out.end_block()
         section = paragraph.section if section is not None else None
         start = out.verbatim(paragraph.text)

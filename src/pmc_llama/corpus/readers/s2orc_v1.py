@@ -6,8 +6,19 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
-from pmc_llama.corpus.readers.base import Block, Options, Quick, line_blocks
+from pmc_llama.corpus.paper import (
+    CorpusId,
+    Paper,
+    Skip,
+    Span,
+    parse_doi,
+    parse_number,
+    parse_pmcid,
+    parse_pmid,
+    tidy_spans,
+)
+from pmc_llama.corpus.readers.base import Block, Options, Quick, json_blocks, require_paragraphs
+from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
 
 WINDOW_BYTES = 400
@@ -31,7 +42,8 @@ class _Source(msgspec.Struct):
 
 class _Content(msgspec.Struct):
     text: str | None = None
-    annotations: dict[str, msgspec.Raw] | None = None
+    annotations: dict[str, msgspec.Raw] | str | None = None
+    """Each list as a JSON text, as it is published, or decoded, as it is after a round through other programs."""
     source: _Source | None = None
 
 
@@ -57,6 +69,7 @@ class _Annotation(msgspec.Struct, frozen=True):
 _ids_decoder = msgspec.json.Decoder(_Ids)
 _row_decoder = msgspec.json.Decoder(_Row)
 _encoded_decoder = msgspec.json.Decoder(str | None)
+_lists_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _annotations_decoder = msgspec.json.Decoder(list[_Annotation])
 
 
@@ -68,20 +81,17 @@ class S2orcV1Reader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines that may be wanted."""
         with file.open() as stream:
-            yield from line_blocks(stream, file.name, None if options.quick is None else _quick(options.quick))
+            yield from json_blocks(stream, file.name, None if options.quick is None else _quick(options.quick))
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""
-        try:
-            row = _row_decoder.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # ValidationError is a DecodeError
-            raise Skip("bad_json") from None
+        row, _ = decode(_row_decoder, record)
         ids, content = row.externalids or _Ids(), row.content or _Content()
         paper = Paper(
             text="",
             corpusid=row.corpusid,
             pmcid=parse_pmcid(ids.pubmedcentral),
-            pmid=parse_number(ids.pubmed),
+            pmid=parse_pmid(ids.pubmed),
             doi=parse_doi(ids.doi),
             version=_version(row.updated),
             license=content.source.oainfo.license if content.source and content.source.oainfo else None,
@@ -91,7 +101,9 @@ class S2orcV1Reader:
         if not content.text:
             raise Skip("no_text")
         paper.text = content.text
-        _annotate(paper, content.annotations or {}, options)
+        _annotate(paper, _lists(content.annotations, paper), options)
+        if options.kinds is not None and "paragraph" in options.kinds:
+            require_paragraphs(paper)
         return paper
 
 
@@ -116,6 +128,17 @@ def _quick(refuse: Quick) -> Callable[[bytes, int, int], str | None]:
     return reason
 
 
+def _lists(annotations: dict[str, msgspec.Raw] | str | None, paper: Paper) -> dict[str, msgspec.Raw]:
+    """The annotation lists by kind; a JSON text of them all is decoded."""
+    if not isinstance(annotations, str):
+        return annotations or {}
+    try:
+        return _lists_decoder.decode(annotations)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        paper.invalid_spans += 1
+        return {}
+
+
 def _annotate(paper: Paper, annotations: dict[str, msgspec.Raw], options: Options) -> None:
     """Decode the annotation lists that are wanted, each a JSON text inside the JSON record, into spans."""
     spans: list[Span] = []
@@ -126,7 +149,9 @@ def _annotate(paper: Paper, annotations: dict[str, msgspec.Raw], options: Option
             encoded = _encoded_decoder.decode(raw)
             found = _annotations_decoder.decode(encoded) if encoded else []
         except (msgspec.DecodeError, UnicodeDecodeError):
-            paper.invalid_spans += 1
+            odd, invalid = _odd_list(kind, raw)
+            spans += odd
+            paper.invalid_spans += invalid
             continue
         spans += [_span(kind, annotation) for annotation in dict.fromkeys(found)]  # each stands there 2 or 3 times
     paper.spans, invalid = tidy_spans(spans, len(paper.text))
@@ -136,6 +161,15 @@ def _annotate(paper: Paper, annotations: dict[str, msgspec.Raw], options: Option
             paper.title = " ".join(paper.text[span.start : span.end].split())
         elif span.kind == "venue" and paper.journal is None:
             _set_venue(paper, paper.text[span.start : span.end])
+
+
+def _odd_list(kind: str, raw: msgspec.Raw) -> tuple[list[Span], int]:
+    """The spans of a list that is decoded already or holds odd entries, and how many could not be read."""
+    try:
+        value = parse(bytes(raw))
+        return spans_of(kind, parse(value) if isinstance(value, str) else value, 0, ("id", "ref_id"))
+    except Skip:
+        return [], 1
 
 
 def _set_venue(paper: Paper, venue: str) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_number, parse_pmcid, tidy_spans
-from pmc_llama.corpus.readers.base import Block, Options, line_blocks
+from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_pmcid, parse_pmid, tidy_spans
+from pmc_llama.corpus.readers.base import Block, Options, json_blocks, require_paragraphs
+from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
 
 
@@ -41,21 +42,18 @@ class S2orcV2Reader:
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines."""
         with file.open() as stream:
-            yield from line_blocks(stream, file.name)
+            yield from json_blocks(stream, file.name)
 
     def paper(self, record: Any, options: Options) -> Paper:
         """Decode one line."""
-        try:
-            row = _decoder.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Skip("bad_json") from None
+        row, _ = decode(_decoder, record)
         access = row.openaccessinfo or _OpenAccess()
         ids = {key.lower(): value for key, value in (access.externalids or {}).items()}
         paper = Paper(
             text="",
             corpusid=row.corpusid,
             pmcid=parse_pmcid(ids.get("pubmedcentral")),
-            pmid=parse_number(ids.get("pubmed")),
+            pmid=parse_pmid(ids.get("pubmed")),
             doi=parse_doi(ids.get("doi")),
             title=" ".join((row.title or "").split()),
             license=access.license,
@@ -65,6 +63,8 @@ class S2orcV2Reader:
         if row.body is None or not row.body.text:
             raise Skip("no_text")
         _join(paper, [row.body, row.bibliography or _Section()], options)
+        if options.kinds is not None and "paragraph" in options.kinds:
+            require_paragraphs(paper)
         return paper
 
 
@@ -74,7 +74,9 @@ def _join(paper: Paper, sections: list[_Section], options: Options) -> None:
     for section in sections:
         for kind, annotation in _annotations(section, paper):
             if options.kinds is None or kind in options.kinds:
-                spans += _spans(kind, annotation, len(text), paper)
+                found, invalid = spans_of(kind, annotation, len(text), ("ref_id", "id"))
+                spans += found
+                paper.invalid_spans += invalid
         text += (section.text or "") + "\n\n"
     paper.text = text.rstrip("\n")
     paper.spans, invalid = tidy_spans(spans, len(paper.text))
@@ -82,32 +84,21 @@ def _join(paper: Paper, sections: list[_Section], options: Options) -> None:
 
 
 def _annotations(section: _Section, paper: Paper) -> Iterator[tuple[str, Any]]:
-    """(kind as in v1, annotation list) of a section; lists that are no JSON are counted."""
-    try:
-        lists = section.annotations
-        if isinstance(lists, str):
-            lists = msgspec.json.decode(lists)
-        for name, annotation in (lists or {}).items():
-            yield name.replace("_", ""), msgspec.json.decode(annotation) if isinstance(annotation, str) else annotation
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
-        paper.invalid_spans += 1
-
-
-def _spans(kind: str, annotation: Any, offset: int, paper: Paper) -> Iterator[Span]:
-    if not isinstance(annotation, list):
-        paper.invalid_spans += annotation is not None
+    """(kind as in v1, annotation list) of a section; what is no JSON is counted, each list for itself."""
+    lists = _decoded(section.annotations, paper)
+    if not isinstance(lists, dict):
+        paper.invalid_spans += lists is not None
         return
-    for item in annotation:
-        try:
-            attributes = item.get("attributes") or {}
-            ref = attributes.get("ref_id", attributes.get("id", item.get("ref_id", item.get("id"))))
-            number = attributes.get("n", item.get("n"))
-            yield Span(
-                kind,
-                int(item["start"]) + offset,
-                int(item["end"]) + offset,
-                str(ref) if ref is not None else None,
-                str(number) if number is not None else None,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-            paper.invalid_spans += 1
+    for name, annotation in lists.items():
+        yield name.replace("_", ""), _decoded(annotation, paper)
+
+
+def _decoded(value: Any, paper: Paper) -> Any:
+    """The value of a JSON text, and any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except Skip:
+        paper.invalid_spans += 1
+        return None

@@ -22,10 +22,13 @@ READERS: dict[str, Reader] = {
 }
 JSON_KEYS = (
     ("s2orc_v1", ("corpusid", "externalids", "content")),
+    ("s2orc_v1", ("content", "annotations")),  # written with sorted keys, the ids stand behind the text
     ("s2orc_v2", ("corpusid", "body")),
     ("bioc", ("documents", "infons")),
+    ("bioc", ("passages", "infons")),
     ("s2orc_legacy", ("paper_id", "abstract")),
     ("s2orc_legacy", ("paper_id", "body_text")),
+    ("s2orc_v2", ("body", "annotations")),
     ("jsonl", ("text",)),
 )
 JSON_FORMATS = {name for name, _ in JSON_KEYS}
@@ -37,6 +40,11 @@ def reader_for(path: str, stated: str) -> Reader:
     head = read_head(path)
     if not head:
         return READERS["empty"]
+    if head.startswith(b"%PDF-"):
+        raise InputError(
+            f"{path}: PDF is not read; convert it with `pdftotext FILE.pdf FILE.txt` (poppler-utils) to text, or with "
+            "doc2json to `s2orc_legacy`, and name the converted files in `paths`"
+        )
     found = _sniff(head)
     if found is None and stated == "auto":
         raise InputError(f"{path}: the format is not recognised by its content; give `format` in the recipe")
