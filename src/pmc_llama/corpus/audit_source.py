@@ -25,9 +25,10 @@ MATH = {"math", "tex-math", "disp-formula", "disp-formula-group"}
 HOLDERS = {"fig", "table-wrap"}
 OUTSIDE = (
     r"(?:acknowledge?ments?|(?:sources? of )?(?:funding|(?:financial|grant) support)"
-    r"(?: (?:sources?|statement|information))?|financial disclosures?|conflicts of interest|disclosures?(?: statement)?"
-    r"|(?:declarations? of |statement of |potential )?(?:competing|conflicts? of|conflicting|financial)"
-    r"(?: \w+)? interests?(?: statement)?|author(?:s|'s|s')? ?contributions?|contributors(?:hip statement)?"
+    r"(?: (?:sources?|statement|information|support))?|financial disclosures?|conflicts of interest"
+    r"|disclosures?(?: statement)?|(?:declarations? of |statement of |potential )?"
+    r"(?:competing|conflicts? of|conflicting|financial)(?: \w+)? interests?(?: statement)?"
+    r"|author(?:s|'s|s')? ?contributions?|contributors(?:hip statement)?"
     r"|authors?'? information|(?:data|code)(?: and \w+)? (?:availability|accessibility)(?: statement)?"
     r"|availability of (?:data|supporting data|materials?)(?: and \w+)*"
     r"|supporting information|supplement(?:ary|al) (?:data|materials?|information|files?)(?: \w+)?"
@@ -35,11 +36,13 @@ OUTSIDE = (
     r"|publisher's note|pre-publication history)"
 )
 OUTSIDE_HEADING = re.compile(rf"[\W\d]*{OUTSIDE}(?:(?:,| and| &|/|;) {OUTSIDE})*[\s.:]*")
-AROUND = re.compile(r"[\[({][^\[\](){}]*\x01[^\[\](){}]*[\])}]")
+INSIDE = r"(?:[^\[\](){}\x01\x02]|\x01[^\x02]*\x02)*"
+AROUND = re.compile(rf"[\[({{](?=[^\[\](){{}}]*\x01){INSIDE}[\])}}]")
 NO_NAME = re.compile(r"\b(?:fig|tab|eq|supp|box|panel)", re.IGNORECASE)
 LEADS = (
     r"and|or|see|also|e\.g|i\.e|eg|ie|cf|refs?|references?|reviewed|reviews?|review|in|by|for|a|as|therein|example|instance"
     r"|among|others|to|through|et|al|de|van|von|der|den|la|le|du|di|da|dos|del|pp?|but|with|from|ibid|recently|an|the|of"
+    r"|respectively|more|further|details?|information|discussion|overview"
 )
 MAY_GO = re.compile(rf"(?:\W|\x01[^\x02]*\x02|\b(?i:{LEADS})\b|\b[A-Z][\w'’]*|\b\d{{1,4}}[a-z]?\b|\b[a-z]\b)*")
 LAST_NUMBER = re.compile(r"(?:^|[^\w.,])(?:\d+[xX])?\d+(?:[.,·]\d+)*$")
@@ -93,9 +96,12 @@ class _Walk:
 
     def source(self) -> Source:
         article = self.article
-        for abstract in article.findall("./{*}front/{*}article-meta/{*}abstract"):
-            if abstract.get("abstract-type") is None:
-                self._walk_in(abstract)
+        abstracts = article.findall("./{*}front/{*}article-meta/{*}abstract")
+        plain = [abstract for abstract in abstracts if abstract.get("abstract-type") is None]
+        self.optional = not plain  # the policy takes one of them
+        for abstract in plain or abstracts:
+            self._walk_in(abstract)
+        self.optional = False
         for block in self.blocks:
             block.line = False
         body = article.find("./{*}body")
@@ -136,7 +142,8 @@ class _Walk:
             self._mark(child, " ")
         elif name == "label":
             self._inline(child)
-            self._add(" ")
+            self._flush()
+            self.line = False  # its text stands on the same line
         elif name == "title" and inside == "abstract":
             self._mark(child, " ")
         elif name == "title" and inside == "sec" and not any(_name(one) == "p" for one in parent):
@@ -170,7 +177,7 @@ class _Walk:
 
     def _is_exponent(self, sup: Any) -> bool:
         words = "".join(map(str, sup.itertext())).strip()
-        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d+(?:\.\d+)?", words) is None or any(
+        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d[\d.,\u2010-\u2015-]*", words) is None or any(
             True for _ in sup.iter("{*}xref")
         ):
             return False
@@ -201,7 +208,8 @@ class _Walk:
         text = " ".join("".join(self.parts).split(" ")).strip()
         self.parts = []
         if text:
-            self.blocks.append(Block(_with_names(" ".join(text.split())), self.optional))
+            self.blocks.append(Block(_with_names(" ".join(text.split())), self.optional, self.line))
+            self.line = True
 
 
 def _normal(text: str) -> str:
@@ -226,9 +234,16 @@ def _with_names(text: str) -> str:
     def mark(match: re.Match[str]) -> str:
         words = match.group()
         parts = words[1:-1].split(";")
-        for place, part in enumerate(parts):
-            if MAY_GO.fullmatch(part) and not NO_NAME.search(part):
-                parts[place] = CITATION + part.replace(CITATION, "").replace(END, "") + END
-        return words[0] + ";".join(parts) + words[-1]
+        may_go = [MAY_GO.fullmatch(part) is not None and not NO_NAME.search(part) for part in parts]
+        if all(may_go):
+            return _one_mark(words)
+        shown = [_one_mark(part) if goes else part for part, goes in zip(parts, may_go, strict=True)]
+        return words[0] + ";".join(shown) + words[-1]
 
-    return AROUND.sub(mark, text) if CITATION in text else text
+    for _ in range(3 if CITATION in text else 0):  # from the inside out
+        text = AROUND.sub(mark, text)
+    return text
+
+
+def _one_mark(text: str) -> str:
+    return CITATION + text.replace(CITATION, "").replace(END, "") + END

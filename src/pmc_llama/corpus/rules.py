@@ -1,9 +1,7 @@
 """The cleaning rules: each takes the pieces of a paper and returns what it leaves of them."""
 
-import itertools
 import re
 import unicodedata
-from bisect import bisect_left
 from collections import Counter
 
 import msgspec
@@ -22,23 +20,14 @@ BACK_MATTER = re.compile(
 )
 BACK_MATTER_WORDS = 8
 HEADER_NUMBER = re.compile(r"\s*(?:[IVX]+\.|[A-Z]\.|\d+(?:\.\d+)*\.?)\s+")
-CITED = "\ue000"
-_FILLER = (
-    r"(?:\s|[,;:&/.\u2010-\u2015-]|\b(?:and|see|also|e\.g|i\.e|cf|refs?|references?|reviewed in|for reviews?|in|by)\b)*"
-)
-_CITED_LIST = rf"{CITED}(?:{_FILLER}{CITED})*"
-_GROUP = rf"[\[(]{_FILLER}{_CITED_LIST}{_FILLER}[\])]"
-MARKS = re.compile(  # begins with a set of characters, which the engine searches for fast
-    rf"[\[({CITED}](?:(?<={CITED})(?:[\s,;&\u2010-\u2015-]*{CITED})*"
-    rf"|(?<=[\[(])(?P<group>{_FILLER}(?:{_CITED_LIST}|{_GROUP}(?:{_FILLER}{_GROUP})*){_FILLER}[\])]))",
-    re.IGNORECASE,
-)
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
 WORD = re.compile(r"[A-Za-z][a-z]+$")
 PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
 PES2O_MIN_YEAR = 1970
 PES2O_MIN_PARAGRAPHS = 5
 PES2O_TOP_WORD_SHARE = 0.075
+SENTENCE_ENDS = ".?!…。！？．"
+CLOSING = "\"'”’»›)]」』）】"
 LINE_HYPHEN = re.compile(r"(?<=[a-z])-\n\s*(?=[a-z])")
 
 
@@ -120,69 +109,6 @@ def _is_back_matter(header: str) -> bool:
     return BACK_MATTER.match(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
 
 
-def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
-    """`drop` citations with their brackets, `tag` them as [citation], or `keep` them.
-
-    A citation that is part of the sentence ("Smith et al. showed") stays in all modes.
-    """
-    spans = [span for span in paper.spans if span.kind == "bibref"]
-    if mode == "keep" or not spans:
-        return pieces
-    starts = [span.start for span in spans]
-    tag = "[citation]" if mode == "tag" else ""
-    for piece in pieces:
-        end = piece.start + len(piece.text)
-        inside = spans[bisect_left(starts, piece.start) : bisect_left(starts, end)]
-        if inside and piece.kind != "title":
-            piece.text = _without_citations(piece, inside, tag)
-    return pieces
-
-
-def _without_citations(piece: Piece, spans: list[Span], tag: str) -> str:
-    """Put a mark in place of each citation, but not of brackets at its ends; then remove marks by bracket groups."""
-    source = piece.text.replace(CITED, " ")
-    parts, cited, position = [], [], 0
-    for span in spans:
-        start, end = span.start - piece.start, min(span.end - piece.start, len(source))
-        if start < position:
-            continue
-        words = source[start:end]
-        inner = words.strip("[](){} ,;")
-        if not inner:
-            continue
-        lead = words.index(inner)
-        parts += [source[position : start + lead], CITED]
-        position = start + lead + len(inner)
-        cited.append(inner)
-    marked = "".join([*parts, source[position:]])
-    return _resolve_marks(marked, cited, tag)
-
-
-def _resolve_marks(marked: str, cited: list[str], tag: str) -> str:
-    """Remove bracket groups of marks and bare numbers; give marks that are words of the sentence their words back."""
-    parts, position, used = [], 0, 0
-    for match in MARKS.finditer(marked):
-        before, marks = marked[position : match.start()], match.group()
-        words = cited[used : used + marks.count(CITED)]
-        used += len(words)
-        position = match.end()
-        if match["group"] is None and any(character.isalpha() for word in words for character in word):
-            between = marks.split(CITED)  # what stood before, between and after the marks
-            parts += [before, "".join(itertools.chain.from_iterable(zip(between, [*words, ""], strict=True)))]
-        elif tag:
-            parts += [before, tag]
-        else:
-            parts.append(_closed_up(before, marked[position : position + 1], match["group"] is not None))
-    return "".join([*parts, marked[position:]])
-
-
-def _closed_up(before: str, following: str, is_group: bool) -> str:
-    """The text before a removed citation, without the blank or separator that belonged to it."""
-    if following in ("]", ")"):
-        return before.rstrip(" \n\t;,")
-    return before.rstrip() if is_group or following in (".", ",", ";", ":") else before
-
-
 def rejoin(pieces: list[Piece]) -> list[Piece]:
     """Glue a paragraph to the one before it where a page or column break had cut a sentence in two (as peS2o does)."""
     joined: list[Piece] = []
@@ -201,7 +127,8 @@ def _continues(before: str, after: str) -> bool:
     opens = before.rfind("(") > before.rfind(")")
     first_close, first_open = after.find(")"), after.find("(")
     closes = first_close >= 0 and (first_open < 0 or first_close < first_open)
-    return " " not in after or before[-1] not in ".?!" or (opens and closes)
+    ended = (before.rstrip(CLOSING) or before)[-1] in SENTENCE_ENDS
+    return " " not in after or not ended or (opens and closes)
 
 
 def tidy_text(pieces: list[Piece]) -> list[Piece]:

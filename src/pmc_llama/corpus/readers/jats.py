@@ -7,32 +7,12 @@ from typing import Any
 from lxml import etree
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.readers.jats_inline import exponent_of, formula_text, has_formula
+from pmc_llama.corpus.readers.jats_tags import BLOCKS, FLOATS, FOOTNOTES, GAPS, SILENT
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
-FLOATS = {"fig": "fig", "table-wrap": "tab"}
-SILENT = {
-    *("disp-formula", "disp-formula-group", "tex-math", "math", "graphic", "inline-graphic", "media", "label"),
-    *("supplementary-material", "inline-supplementary-material", "sub-article", "response", "fn", "fn-group"),
-    *("object-id", "alternatives", "ref-list", "permissions", "sec-meta", "table", "table-wrap-foot", "chem-struct"),
-}
-BLOCKS = {
-    *(
-        "p",
-        "sec",
-        "list",
-        "list-item",
-        "def-list",
-        "def-item",
-        "def",
-        "disp-quote",
-        "boxed-text",
-        "statement",
-        "speech",
-    ),
-    *("verse-group", "fig-group", "table-wrap-group", "floats-group", *FLOATS),
-}
 XREF_KINDS = {"bibr": "bibref", "fig": "figureref", "table": "tableref"}
 OTHER_ABSTRACTS = {"graphical", "teaser", "toc", "editor", "author-highlights"}
 BIB_KINDS = {"article-title": "bibtitle", "surname": "bibauthorlastname"}
@@ -81,11 +61,15 @@ class _Article:
         self.article = article
         self.wants_titles = wants_titles
         self.meta = next(article.iter("article-meta"), None)
+        self.references = {
+            one.get("id") for one in article.iter("ref", "mixed-citation", "element-citation", "citation")
+        }
         self.out = TextBuilder()
         self.floats: list[Any] = []
+        self.label = ""  # of the list item whose text comes next
 
     def paper(self) -> Paper:
-        paper = Paper(text="")
+        paper = Paper(text="", true_paragraphs=True)
         self._front(paper)
         self._abstracts()
         body = self.article.find("body")
@@ -149,16 +133,22 @@ class _Article:
             if child.tag == "title":
                 label = parent.find("label")
                 self._span("sectionheader", child, number=folded(label).rstrip(".") or None, depth=max(depth, 1))
+            elif child.tag == "label" and parent.tag == "list-item":
+                self.label = folded(child)
             elif child.tag in FLOATS:
                 self.floats.append(child)
             elif child.tag == "p" or (child.tag in BLOCKS and child.text and child.text.strip()):
                 self._paragraph(child, depth)
             elif isinstance(child.tag, str) and child.tag not in SILENT and not child.tag.startswith(MATHML):
                 self._blocks(child, depth + 1 if child.tag == "sec" else depth)
+                self.label = ""
 
     def _paragraph(self, paragraph: Any, depth: int) -> None:
         """A paragraph. Blocks inside it (lists, quotations) become paragraphs of their own, its rest follows them."""
         self._piece = self.out.length
+        if self.label:
+            self.out.add(self.label + " ")
+            self.label = ""
         self.out.add(paragraph.text)
         for child in paragraph:
             if child.tag in BLOCKS:
@@ -200,7 +190,19 @@ class _Article:
             if isinstance(child, etree._Entity):
                 self.out.add(html.unescape(child.text))
             return
+        if child.tag == "label" and child.getparent().tag == "list-item":
+            self.out.add(f" {folded(child)} ")
+            return
+        if child.tag == MATHML + "math" or (child.tag == "inline-formula" and has_formula(child)):
+            self.out.add(formula_text(child))
+            return
         if child.tag in SILENT or child.tag.startswith(MATHML):
+            if child.tag in GAPS:
+                self.out.gap()
+            return
+        exponent = exponent_of(child, self.out.tail) if child.tag == "sup" else None
+        if exponent is not None or (child.tag == "xref" and _is_footnote_mark(child)):
+            self.out.add(exponent)
             return
         if child.tag in FLOATS:
             self.floats.append(child)
@@ -209,9 +211,16 @@ class _Article:
             self.out.add(" ")
         start = self.out.length
         self._inline(child)
-        kind = XREF_KINDS.get(child.get("ref-type", "")) if child.tag == "xref" else None
+        if child.tag == "xref":
+            self._mention(child, start)
+
+    def _mention(self, xref: Any, start: int) -> None:
+        """A cross-reference is a citation when it points at a reference, whatever type it states."""
+        targets = (xref.get("rid") or "").split()
+        is_citation = not self.references.isdisjoint(targets)
+        kind = "bibref" if is_citation else XREF_KINDS.get(xref.get("ref-type", ""))
         if kind is not None:
-            self.out.span(kind, start, self.out.length, ref=(child.get("rid") or "").split(" ")[0] or None)
+            self.out.span(kind, start, self.out.length, ref=targets[0] if targets else None)
 
     def _references(self) -> None:
         for reference in self.article.iterfind("back//ref"):
@@ -242,6 +251,11 @@ class _Article:
                     self.out.span("table", start, self.out.length)
                 self.out.span("figure", start, self.out.length, ref=element.get("id") or f"{prefix}_{number}")
                 self.out.end_block()
+
+
+def _is_footnote_mark(xref: Any) -> bool:
+    """Whether a cross-reference is the raised letter, number or star of a footnote."""
+    return xref.get("ref-type") in FOOTNOTES and len(folded(xref)) <= 2
 
 
 def folded(element: Any) -> str:

@@ -11,11 +11,14 @@ class TextBuilder:
         self.length = 0
         self._pieces: list[str] = []
         self._after_space = True
+        self._gap = False
 
     def add(self, piece: str | None) -> None:
         """Append inline text; runs of white space become one blank, none stands at the beginning of a line."""
         if not piece:
             return
+        if self._gap:
+            self._close_gap(piece[0])
         words = " ".join(piece.split())
         if piece[0].isspace() and not self._after_space:
             words = " " + words
@@ -24,6 +27,22 @@ class TextBuilder:
         if words:
             self._append(words)
             self._after_space = words[-1] == " "
+
+    def gap(self) -> None:
+        """Something is left out here: what comes next stands apart, unless it is the end of a clause."""
+        self._gap = True
+
+    def _close_gap(self, following: str) -> None:
+        self._gap = False
+        ends_span = bool(self.spans) and self.spans[-1].end == self.length
+        if following in ".,;:)]" and self._after_space and self._pieces and self._pieces[-1].endswith(" "):
+            if not ends_span:
+                self._pieces[-1] = self._pieces[-1][:-1]
+                self.length -= 1
+                self._after_space = False
+        elif following not in ".,;:)]" and not self._after_space:
+            self._append(" ")
+            self._after_space = True
 
     def verbatim(self, text: str) -> int:
         """Append a text as it stands, for offsets that point into it; returns where it begins."""
@@ -56,6 +75,7 @@ class TextBuilder:
 
     def end_line(self) -> None:
         """End the line, if anything stands on it."""
+        self._gap = False
         if self._pieces and self._pieces[-1] != "\n":
             self._append("\n")
             self._after_space = True
@@ -72,6 +92,15 @@ class TextBuilder:
             return ""
         span = self.spans[-1]
         return self.text()[span.start : span.end].strip()
+
+    def tail(self, length: int) -> str:
+        """The last `length` characters, or fewer when there are no more."""
+        found = ""
+        for piece in reversed(self._pieces):
+            found = piece + found
+            if len(found) >= length:
+                break
+        return found[-length:]
 
     def text(self) -> str:
         """Everything appended so far."""

@@ -1,0 +1,36 @@
+"""Which elements of JATS are lines of their own, which are left out, and which leave room."""
+
+FLOATS = {"fig": "fig", "table-wrap": "tab"}
+SILENT = {
+    *("disp-formula", "disp-formula-group", "tex-math", "math", "graphic", "inline-graphic", "media", "label"),
+    *("supplementary-material", "inline-supplementary-material", "sub-article", "response", "fn", "fn-group"),
+    *("object-id", "alternatives", "ref-list", "permissions", "sec-meta", "table", "table-wrap-foot", "chem-struct"),
+}
+BLOCKS = {
+    *(
+        "p",
+        "sec",
+        "list",
+        "list-item",
+        "def-list",
+        "def-item",
+        "def",
+        "disp-quote",
+        "boxed-text",
+        "statement",
+        "speech",
+    ),
+    *("verse-group", "fig-group", "table-wrap-group", "floats-group", *FLOATS),
+}
+GAPS = {
+    "disp-formula",
+    "disp-formula-group",
+    "graphic",
+    "inline-graphic",
+    "media",
+    "alternatives",
+    "table",
+    "chem-struct",
+}
+"""What is left out and takes room on the page: the words before and after it stay apart."""
+FOOTNOTES = {"fn", "table-fn", "corresp"}
