@@ -43,7 +43,7 @@ def body(xml: str, **section: Any) -> str:
         ("As shown by Lee et al. [{7}]. In contrast, no.", "As shown by Lee et al. [7]. In contrast, no."),
         ("As shown by Lee et al. [{7}], it fell.", "As shown by Lee et al., it fell."),
         ("Lee et al. [{7}] say so.", "Lee et al. say so."),
-        ("As shown by Lee et al.<sup>{7}</sup>. It fell.", "As shown by Lee et al. It fell."),
+        ("As shown by Lee et al.<sup>{7}</sup>. It fell.", "As shown by Lee et al. [7]. It fell."),
         ("Brown et al. {2003} say so.", "Brown et al. 2003 say so."),
         ("[{4}] showed a fall.", "[4] showed a fall."),
         ("It fell. [{4}] But it rose.", "It fell. But it rose."),
@@ -55,6 +55,9 @@ def body(xml: str, **section: Any) -> str:
         ("It fell [{1}-3, 7] (95% CI [0, 5]).", "It fell (95% CI [0, 5])."),
         ("The risk ([{4}], and two more) is 4.", "The risk (and two more) is 4."),
         ("Is it so? {[4]}.", "Is it so?"),
+        ("It fell [[{4}]. But it rose.", "It fell. But it rose."),
+        ("It fell (told by Lee et al.<sup>{4}</sup>).", "It fell (told by Lee et al. [4])."),
+        ("It fell ({4}, \u200e{5}).\u200e", "It fell."),
     ],
 )
 def test_citations_leave_no_wreckage(source: str, clean: str) -> None:
@@ -114,6 +117,7 @@ def test_page_breaks_are_repaired_where_paragraphs_are_not_true() -> None:
         ("10<sup>−</sup><sup>3</sup>", "10^-3"),
         ("10<sup><italic>5</italic></sup>–10<sup>6</sup>", "10^5–10^6"),
         ("12.5<sup>2</sup>", "12.5^2"),
+        ("at 37<sup>0/7</sup> weeks", "at 37 0/7 weeks"),
         ("H<sub>2</sub>O, Ca<sup>2+</sup>, CD4<sup>+</sup>", "H2O, Ca2+, CD4+"),
         ("cm<sup>2</sup>, m<sup>-1</sup>, the <sup>14</sup>C test", "cm2, m-1, the 14C test"),
         ("the 1<sup>st</sup> of 12<sup>a</sup>", "the 1st of 12a"),
@@ -148,7 +152,10 @@ MATH = '<inline-formula><mml:math xmlns:mml="http://www.w3.org/1998/Math/MathML"
             "</tex-math><graphic/></alternatives></inline-formula> rose",
             "so x_1 rose",
         ),
+        ("where" + MATH.format("<mml:mi>σ</mml:mi>") + "is CO" + MATH.format("<mml:mn>3</mml:mn>"), "where σ is CO3"),
+        ("the " + MATH.format("<mml:mi>j</mml:mi>") + "th", "the jth"),
         ("so <inline-formula><italic>r</italic> = 2</inline-formula>", "so r = 2"),
+        ("is given by <inline-formula><inline-graphic/></inline-formula>.", "is given by [formula]."),
         ("it is<disp-formula><tex-math>x</tex-math></disp-formula>where y", "it is where y"),
         ("it is <disp-formula><label>(1)</label></disp-formula>, where y", "it is, where y"),
         ('PubMed<xref ref-type="fn" rid="n1"><sup>1</sup></xref> was searched', "PubMed was searched"),
@@ -156,3 +163,18 @@ MATH = '<inline-formula><mml:math xmlns:mml="http://www.w3.org/1998/Math/MathML"
 )
 def test_formulas_and_marks_in_a_line(source: str, clean: str) -> None:
     assert body(f"<p>{source}</p>") == clean
+
+
+def test_blocks_without_paragraphs_are_read() -> None:
+    xml = (
+        "<def-list><title>Abbreviations</title><def-item><term>LOD</term><def><p>Limit of detection</p></def>"
+        "</def-item></def-list><disp-quote><p>It fell.</p><attrib>Participant 5</attrib></disp-quote><boxed-text>"
+        "<caption><title>A box</title></caption><p>In it.</p></boxed-text><speech><speaker>She:</speaker><p>Why?</p></speech><preformat>x = 1</preformat><fig><label>F<sc>ig</sc>. 1."
+        "</label><caption><p>A curve<sup>"
+        '<xref ref-type="table-fn" rid="n1">a</xref>,<xref ref-type="table-fn" rid="n2">b</xref></sup>.</p>'
+        "</caption></fig>"
+    )
+    lines = (
+        "Abbreviations\n\nLOD Limit of detection\n\nIt fell.\n\nParticipant 5\n\nA box\n\nIn it.\n\nShe: Why?\n\nx = 1"
+    )
+    assert body(xml) == lines + "\n\nFig. 1. A curve."

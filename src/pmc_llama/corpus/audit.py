@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from pmc_llama.corpus.audit_source import CITATION, END, Block, Source, read_source
+from pmc_llama.corpus.audit_source import CITATION, END, FORMULA, Block, Source, read_source
 from pmc_llama.corpus.clean import Cleaner
 from pmc_llama.corpus.paper import Skip
 from pmc_llama.corpus.readers.jats import read_article
@@ -122,12 +122,14 @@ def audit_text(source: Source, text: str) -> list[Finding]:
 def _words(blocks: list[Block]) -> list[_Word]:
     found = []
     for number, block in enumerate(blocks):
-        depth = 0
-        for token in SOURCE_TOKEN.findall(block.text):
+        depth, text = 0, block.text
+        for match in SOURCE_TOKEN.finditer(text):
+            token = match.group()
             if token in (CITATION, END):
                 depth += 1 if token == CITATION else -1
             else:
-                found.append(_Word(token, block.optional or depth > 0, number))
+                edge = FORMULA in (text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1])
+                found.append(_Word(token, block.optional or depth > 0 or edge, number))
     return found
 
 
@@ -145,20 +147,22 @@ class _Alignment:
         self.lines_of: dict[int, list[int]] = {}
 
     def findings(self) -> list[Finding]:
-        word, place = 0, 0
+        word, place, loose = 0, 0, 0  # loose: how many words before `place` went to words that might be missing
         taken: list[str] = []  # words that might be missing and were found, which may have been others
         while word < len(self.words):
             now = self.words[word]
             if place < len(self.clean) and now.text == self.clean[place]:
                 if now.optional:
-                    taken = [*taken[-7:], now.text]
+                    taken, loose = [*taken[-7:], now.text], loose + 1
                 else:
                     self._stands(now, place)
+                    loose = 0
                 word, place = word + 1, place + 1
             elif now.optional:
                 word += 1
             else:
-                word, place = self._skip(word, place, taken)
+                word, place = self._skip(word, place, loose, taken)
+                loose = 0
         self._lines()
         return self.found
 
@@ -167,13 +171,13 @@ class _Alignment:
         first_last = self.lines_of.setdefault(word.block, [line, line])
         first_last[1] = line
 
-    def _skip(self, word: int, place: int, taken: list[str]) -> tuple[int, int]:
+    def _skip(self, word: int, place: int, loose: int, taken: list[str]) -> tuple[int, int]:
         """Find where both go on together, and say what lies between."""
         start = bisect.bisect_left(self.needed, word)
         for skipped in range(min(FAR, len(self.needed) - start)):
             three = self.needed[start + skipped : start + skipped + 3]
             places = self.places.get(tuple(self.words[one].text for one in three), [])
-            index = bisect.bisect_left(places, place)
+            index = bisect.bisect_left(places, place - loose)
             if index < len(places) and places[index] - place <= NEAR + skipped:
                 there = places[index]
                 self._between(start, start + skipped, self.clean[place:there], taken)
@@ -242,7 +246,7 @@ def _wreckage(source: Source, lines: list[str]) -> list[Finding]:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.replace(CITATION, "").replace(END, "").replace("\x03", "^").split())
+    return " ".join(text.replace(CITATION, "").replace(END, "").replace(FORMULA, "").replace("\x03", "^").split())
 
 
 def render_audit(audit: Audit, examples: int = 3) -> RenderableType:

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 from lxml import etree
 
-CITATION, END, EXPONENT = "\x01", "\x02", "\x03"
-"""Marks in a block's text: where a citation (or other words that may go) begins and ends, and before an exponent."""
+CITATION, END, EXPONENT, FORMULA = "\x01", "\x02", "\x03", "\x04"
+"""Marks in a block's text: where a citation (or other words that may go) begins and ends, before an exponent, and on
+both sides of a formula in the line, which may be one word with its neighbours (`CO` and `3-`, `j` and `th`)."""
 INLINE = {
     *("bold", "italic", "sup", "sub", "xref", "ext-link", "named-content", "styled-content", "underline", "sc", "uri"),
     *("monospace", "email", "overline", "roman", "sans-serif", "strike", "abbrev", "inline-formula", "chem-struct"),
@@ -25,14 +26,16 @@ MATH = {"math", "tex-math", "disp-formula", "disp-formula-group"}
 HOLDERS = {"fig", "table-wrap"}
 OUTSIDE = (
     r"(?:acknowledge?ments?|(?:sources? of )?(?:funding|(?:financial|grant) support)"
-    r"(?: (?:sources?|statement|information|support))?|financial disclosures?|conflicts of interest"
+    r"(?:[ /](?:sources?|statement|information|support))?|financial disclosures?|conflicts of interest"
     r"|disclosures?(?: statement)?|(?:declarations? of |statement of |potential )?"
     r"(?:competing|conflicts? of|conflicting|financial)(?: \w+)? interests?(?: statement)?"
-    r"|author(?:s|'s|s')? ?contributions?|contributors(?:hip statement)?"
-    r"|authors?'? information|(?:data|code)(?: and \w+)? (?:availability|accessibility)(?: statement)?"
+    r"|author(?:s|'s|s')? ?contributions?(?: statement)?|contributors(?:hip statement)?"
+    r"|authors?'? information|(?:data|code)(?: and \w+)? (?:availability|accessibility)(?: statement| and \w+)?"
     r"|availability of (?:data|supporting data|materials?)(?: and \w+)*"
-    r"|supporting information|supplement(?:ary|al) (?:data|materials?|information|files?)(?: \w+)?"
-    r"|additional (?:files?|information)(?: \w+)?|appendi(?:x|ces)(?: \w+)?|references|bibliography|literature cited"
+    r"|electronic supplementary material|supporting information"
+    r"|supplement(?:ary|al) (?:data|materials?|information|files?)(?: \w+)?"
+    r"|additional (?:files?|information)(?: \w+)?|appendi(?:x|ces)(?: \w+)?|references(?: (?:and|cited) .*)?"
+    r"|bibliography|literature cited"
     r"|publisher's note|pre-publication history)"
 )
 OUTSIDE_HEADING = re.compile(rf"[\W\d]*{OUTSIDE}(?:(?:,| and| &|/|;) {OUTSIDE})*[\s.:]*")
@@ -44,7 +47,9 @@ LEADS = (
     r"|among|others|to|through|et|al|de|van|von|der|den|la|le|du|di|da|dos|del|pp?|but|with|from|ibid|recently|an|the|of"
     r"|respectively|more|further|details?|information|discussion|overview"
 )
-MAY_GO = re.compile(rf"(?:\W|\x01[^\x02]*\x02|\b(?i:{LEADS})\b|\b[A-Z][\w'’]*|\b\d{{1,4}}[a-z]?\b|\b[a-z]\b)*")
+MAY_GO = re.compile(
+    rf"(?:\W|\x01[^\x02]*\x02|\b(?i:{LEADS})\b|\b(?![a-z])[^\W\d_][\w'’]*|\b\d{{1,4}}[a-z]?\b|\b[a-z]\b)*"
+)
 LAST_NUMBER = re.compile(r"(?:^|[^\w.,])(?:\d+[xX])?\d+(?:[.,·]\d+)*$")
 
 
@@ -134,19 +139,19 @@ class _Walk:
         elif name in DROPPED:
             self._add(" ")
         elif name in MATH or name == "alternatives":
-            self._mark(child, " ")
+            self._mark(child, " " if name.startswith("disp") else FORMULA)
         elif name in HOLDERS:
             self._add(" ")
             self._caption(child)
         elif name == "label" and inside != "list-item":
             self._mark(child, " ")
-        elif name == "label":
+        elif name in ("label", "term", "speaker"):
             self._inline(child)
             self._flush()
             self.line = False  # its text stands on the same line
         elif name == "title" and inside == "abstract":
             self._mark(child, " ")
-        elif name == "title" and inside == "sec" and not any(_name(one) == "p" for one in parent):
+        elif name == "title" and inside == "sec" and not _has_words(parent):
             before, self.optional = self.optional, True  # nothing but floats may stand below it
             self._walk_in(child)
             self.optional = before
@@ -177,7 +182,7 @@ class _Walk:
 
     def _is_exponent(self, sup: Any) -> bool:
         words = "".join(map(str, sup.itertext())).strip()
-        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d[\d.,\u2010-\u2015-]*", words) is None or any(
+        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d[\d.,/\u2010-\u2015-]*", words) is None or any(
             True for _ in sup.iter("{*}xref")
         ):
             return False
@@ -220,6 +225,16 @@ def _normal(text: str) -> str:
     return "".join(
         " " if one.isspace() else one for one in text if one.isspace() or unicodedata.category(one)[0] != "C"
     )
+
+
+def _has_words(section: Any) -> bool:
+    """Whether a paragraph with words of its own stands straight in a section."""
+    for one in section:
+        if _name(one) == "p":
+            words = [one.text, *(child.tail for child in one), *("x" for child in one if _name(child) in INLINE)]
+            if any(word and word.strip() for word in words):
+                return True
+    return False
 
 
 def _is_outside(section: Any) -> bool:

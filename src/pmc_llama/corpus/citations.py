@@ -4,7 +4,7 @@ import re
 from bisect import bisect_left
 
 from pmc_llama.corpus.paper import Paper, Span
-from pmc_llama.corpus.rules import Piece
+from pmc_llama.corpus.rules import INVISIBLE, Piece
 
 CITED, GROUP = "\ue000", "\ue001"
 """Marks in a text: a citation, and a bracket (or a part of one) that holds nothing but citations."""
@@ -39,7 +39,9 @@ LEANING = re.compile(  # words after which a citation is the noun
     re.IGNORECASE,
 )
 ET_AL = re.compile(r"\bet\s+al\.?,?$")
+BLANKS = re.compile(r"\s*")
 SEPARATORS = re.compile(r"[\s,;:]*")
+LOOSE = " ,;:-\u2010\u2011\u2012\u2013\u2014\u2015"
 OPENERS, CLOSERS = "([{", ")]}"
 
 
@@ -66,6 +68,7 @@ def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
 def _marked(piece: Piece, spans: list[Span]) -> tuple[str, list[str]]:
     """The text with a mark in place of each citation, but not of brackets at its ends; and what stood there."""
     source = MARK.sub(" ", piece.text)
+    has_invisible = not source.isprintable()
     parts, cited, position = [], [], 0
     for span in spans:
         start, end = span.start - piece.start, min(span.end - piece.start, len(source))
@@ -82,7 +85,8 @@ def _marked(piece: Piece, spans: list[Span]) -> tuple[str, list[str]]:
         parts += [source[position : start + lead], CITED]
         position = start + lead + len(inner)
         cited.append(inner)
-    return "".join([*parts, source[position:]]), cited
+    marked = "".join([*parts, source[position:]])
+    return INVISIBLE.sub("", marked) if has_invisible else marked, cited
 
 
 def _brackets_grouped(marked: str, words: list[str]) -> tuple[str, list[str]]:
@@ -165,8 +169,8 @@ def _resolved(marked: str, words: list[str], tag: str) -> str:
         if tag:
             text += tag
         elif _is_needed(text, source, marked, position):
-            bare = text[-1:].isalnum() and source[0].isalnum()
-            text += f" [{source}]" if bare else source
+            raised = text[-1:].strip() not in ("", *OPENERS) and source[0] not in OPENERS
+            text += f" [{source}]" if raised else source
         else:
             text, position = _closed_up(text, marked, position)
     return text + marked[position:]
@@ -179,7 +183,7 @@ def _is_needed(text: str, source: str, marked: str, position: int) -> bool:
     if LEANING.search(before[-24:]):
         return ends or not raised
     if ET_AL.search(before[-10:]):
-        return not raised and ends and following[:1] != ","
+        return ends and following[:1] != ","
     is_start = not before or before[-1] in OPENERS or (before[-1] in ".!?:" and text[-1].isspace())
     return is_start and not raised and following[:1].islower()
 
@@ -192,18 +196,22 @@ def _ends(marked: str, position: int) -> bool:
 
 def _closed_up(text: str, marked: str, position: int) -> tuple[str, int]:
     """The text before a removed run, and where it goes on, without blanks and separators that belonged to the run."""
-    before, blank = text.rstrip(), SEPARATORS.match(marked, position)
-    goes_on = position + len(marked[position:]) - len(marked[position:].lstrip())
+    before, goes_on = text.rstrip(), _end_of(BLANKS, marked, position)
     following = marked[goes_on : goes_on + 1]
-    if before[-1:] and before[-1] in OPENERS:
-        return before, blank.end() if blank else position
+    if before[-1:] and before[-1] in OPENERS and following not in (".", ""):
+        return before, _end_of(SEPARATORS, marked, position)
     if _ends(marked, position):
-        before = before.rstrip(" ,;:\u2010-\u2015-" if following != "" else " ,;:")
+        before = before.rstrip(LOOSE + (OPENERS if following in (".", "") else ""))
         if before[-1:] and before[-1] in OPENERS and following and following in CLOSERS:
             return before[:-1].rstrip(), goes_on + 1
         return before, goes_on + 1 if following == "." and before[-1:] in (".", "?", "!") else goes_on
     apart = goes_on > position or len(before) < len(text) or (following.isalnum() or following in OPENERS)
     return before + (" " if apart and before else ""), goes_on
+
+
+def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return match.end() if match else position
 
 
 def _marks_in(text: str) -> int:

@@ -8,7 +8,7 @@ from lxml import etree
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, tidy_spans
 from pmc_llama.corpus.readers.jats_inline import exponent_of, formula_text, has_formula
-from pmc_llama.corpus.readers.jats_tags import BLOCKS, FLOATS, FOOTNOTES, GAPS, SILENT
+from pmc_llama.corpus.readers.jats_tags import BLOCKS, FLOATS, FOOTNOTES, GAPS, LABELS, LINES, PARAGRAPHS, SILENT
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
@@ -130,14 +130,18 @@ class _Article:
     def _blocks(self, parent: Any, depth: int) -> None:
         """Headers and paragraphs under `parent`, in document order."""
         for child in parent:
-            if child.tag == "title":
+            if child.tag == "title" and parent.tag not in LINES:
                 label = parent.find("label")
                 self._span("sectionheader", child, number=folded(label).rstrip(".") or None, depth=max(depth, 1))
-            elif child.tag == "label" and parent.tag == "list-item":
-                self.label = folded(child)
+            elif child.tag in LABELS and (child.tag != "label" or parent.tag == "list-item"):
+                self.label = self.label or _words(child)
             elif child.tag in FLOATS:
                 self.floats.append(child)
-            elif child.tag == "p" or (child.tag in BLOCKS and child.text and child.text.strip()):
+            elif (
+                child.tag in PARAGRAPHS
+                or child.tag == "title"
+                or (child.tag in BLOCKS and child.text and child.text.strip())
+            ):
                 self._paragraph(child, depth)
             elif isinstance(child.tag, str) and child.tag not in SILENT and not child.tag.startswith(MATHML):
                 self._blocks(child, depth + 1 if child.tag == "sec" else depth)
@@ -191,17 +195,17 @@ class _Article:
                 self.out.add(html.unescape(child.text))
             return
         if child.tag == "label" and child.getparent().tag == "list-item":
-            self.out.add(f" {folded(child)} ")
+            self.out.add(f" {_words(child)} ")
             return
         if child.tag == MATHML + "math" or (child.tag == "inline-formula" and has_formula(child)):
-            self.out.add(formula_text(child))
+            self.out.formula(formula_text(child))
             return
         if child.tag in SILENT or child.tag.startswith(MATHML):
             if child.tag in GAPS:
                 self.out.gap()
             return
         exponent = exponent_of(child, self.out.tail) if child.tag == "sup" else None
-        if exponent is not None or (child.tag == "xref" and _is_footnote_mark(child)):
+        if exponent is not None:
             self.out.add(exponent)
             return
         if child.tag in FLOATS:
@@ -215,10 +219,13 @@ class _Article:
             self._mention(child, start)
 
     def _mention(self, xref: Any, start: int) -> None:
-        """A cross-reference is a citation when it points at a reference, whatever type it states."""
+        """A cross-reference is a citation when it points at a reference, whatever type it states.
+
+        Marks of footnotes count as citations too: they lead out of the text and go as those do.
+        """
         targets = (xref.get("rid") or "").split()
         is_citation = not self.references.isdisjoint(targets)
-        kind = "bibref" if is_citation else XREF_KINDS.get(xref.get("ref-type", ""))
+        kind = "bibref" if is_citation or _is_footnote_mark(xref) else XREF_KINDS.get(xref.get("ref-type", ""))
         if kind is not None:
             self.out.span(kind, start, self.out.length, ref=targets[0] if targets else None)
 
@@ -240,7 +247,7 @@ class _Article:
         for tag, prefix in FLOATS.items():
             for number, element in enumerate(item for item in self.floats if item.tag == tag):
                 start = self.out.length
-                self.out.add(folded(element.find("label")) + " ")
+                self.out.add(_words(element.find("label")) + " ")
                 caption, caption_start = element.find("caption"), self.out.length
                 if caption is not None:
                     self._inline(caption)
@@ -251,6 +258,11 @@ class _Article:
                     self.out.span("table", start, self.out.length)
                 self.out.span("figure", start, self.out.length, ref=element.get("id") or f"{prefix}_{number}")
                 self.out.end_block()
+
+
+def _words(element: Any) -> str:
+    """The text of an element as it is set, `F<sc>ig</sc>` being one word; empty for None."""
+    return "" if element is None else " ".join("".join(map(str, element.itertext())).split())
 
 
 def _is_footnote_mark(xref: Any) -> bool:

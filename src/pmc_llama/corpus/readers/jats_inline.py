@@ -10,16 +10,23 @@ EXPONENT = re.compile(rf"[+{DASHES}]?\s*\d[\d.,{DASHES}]*|[{DASHES}]")
 BASE = re.compile(r"(?:(?:^|[^\w.,·]|\d[xX])\d+(?:[.,·]\d+)*|[x×·*] ?10 )$")
 BASE_CHARS = 24
 """So much of the text before a superscript tells whether a number stands there."""
+FRACTION = re.compile(r"\d+/\d+")
 TEX_DOCUMENT = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
 RELATIONS = frozenset("=<>≤≥≈≠±×∈~∼→≪≫≡∝")
 SIMPLE = re.compile(r"[-−+]?[\w.]+")
 SCRIPTS = {"msup": "^", "msub": "_", "mfrac": "/"}
+PICTURE = "[formula]"
 MAX_DEPTH = 40
 
 
 def exponent_of(sup: Any, before: Callable[[int], str]) -> str | None:
-    """`^-4` for the superscript of a number; None for any other. `before` gives the last characters of the text."""
+    """`^-4` for the superscript of a number, ` 6/7` for a fraction; None for any other.
+
+    `before` gives so many of the last characters of the text.
+    """
     words = "".join(map(str, sup.itertext())) if len(sup) else sup.text or ""
+    if FRACTION.fullmatch(words) and before(1).isdigit():
+        return " " + words
     if EXPONENT.fullmatch(words.strip()) is None or sup.getparent().tag == "xref" or sup.find(".//xref") is not None:
         return None
     base = before(BASE_CHARS)
@@ -34,13 +41,13 @@ def has_formula(element: Any) -> bool:
 
 
 def formula_text(element: Any) -> str:
-    """The text of the MathML in a formula, else its TeX; empty where it is a picture."""
+    """The text of the MathML in a formula, else its TeX; `[formula]` where it is a picture."""
     math = next(element.iter("{*}math"), None)
     if math is not None:
         return " ".join(_math(math, 0).split())
     tex = next(element.iter("tex-math"), None)
     if tex is None:
-        return ""
+        return PICTURE
     words = "".join(map(str, tex.itertext()))
     inside = TEX_DOCUMENT.search(words)
     return " ".join((inside.group(1) if inside else words).replace("$", " ").split())
@@ -60,7 +67,8 @@ def _math(element: Any, depth: int) -> str:
     if name in ("msqrt", "mroot"):
         return f"√({''.join(parts[:1] if name == 'mroot' else parts)})"
     if name == "mfenced":
-        return element.get("open", "(") + element.get("separators", ",")[:1].join(parts) + element.get("close", ")")
+        inside = str(element.get("separators", ","))[:1].join(parts)
+        return f"{element.get('open', '(')}{inside}{element.get('close', ')')}"
     return " " if name == "mspace" else (" " if name in ("mtr", "mtd", "mtable") else "").join(parts)
 
 

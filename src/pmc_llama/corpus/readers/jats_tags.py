@@ -34,3 +34,8 @@ GAPS = {
 }
 """What is left out and takes room on the page: the words before and after it stay apart."""
 FOOTNOTES = {"fn", "table-fn", "corresp"}
+PARAGRAPHS = {"p", "attrib", "code", "preformat", "verse-line"}
+LABELS = {"label", "term", "speaker"}
+"""What stands at the beginning of the line of the paragraph behind it."""
+LINES = {"list", "def-list", "caption"}
+"""Titles of these (captions are those of boxes and groups) are lines of the text, not headings of sections."""

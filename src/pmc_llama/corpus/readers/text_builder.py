@@ -1,6 +1,11 @@
 """Builds a text with spans from pieces, folding white space so that offsets stay right."""
 
+import re
+
 from pmc_llama.corpus.paper import Span
+
+LOWER = re.compile("[a-z]{2,}")
+ENDINGS = {"th", "st", "nd", "rd"}
 
 
 class TextBuilder:
@@ -11,14 +16,14 @@ class TextBuilder:
         self.length = 0
         self._pieces: list[str] = []
         self._after_space = True
-        self._gap = False
+        self._gap: str | None = None
 
     def add(self, piece: str | None) -> None:
         """Append inline text; runs of white space become one blank, none stands at the beginning of a line."""
         if not piece:
             return
-        if self._gap:
-            self._close_gap(piece[0])
+        if self._gap is not None:
+            self._close_gap(piece)
         words = " ".join(piece.split())
         if piece[0].isspace() and not self._after_space:
             words = " " + words
@@ -30,10 +35,24 @@ class TextBuilder:
 
     def gap(self) -> None:
         """Something is left out here: what comes next stands apart, unless it is the end of a clause."""
-        self._gap = True
+        self._gap = "left out"
 
-    def _close_gap(self, following: str) -> None:
-        self._gap = False
+    def formula(self, text: str) -> None:
+        """A formula in the line; whole words beside it stand apart, `CO` before `3` and `th` behind `j` do not."""
+        if text and text[0].isalnum() and self.tail(3).isalpha() and self.tail(3).islower():
+            self._append(" ")
+            self._after_space = True
+        self.add(text)
+        self._gap = "formula" if text else "left out"
+
+    def _close_gap(self, piece: str) -> None:
+        gap, self._gap, following = self._gap, None, piece[0]
+        if gap == "formula":
+            word = LOWER.match(piece)
+            if word is not None and word.group() not in ENDINGS and not self._after_space:
+                self._append(" ")
+                self._after_space = True
+            return
         ends_span = bool(self.spans) and self.spans[-1].end == self.length
         if following in ".,;:)]" and self._after_space and self._pieces and self._pieces[-1].endswith(" "):
             if not ends_span:
@@ -75,7 +94,7 @@ class TextBuilder:
 
     def end_line(self) -> None:
         """End the line, if anything stands on it."""
-        self._gap = False
+        self._gap = None
         if self._pieces and self._pieces[-1] != "\n":
             self._append("\n")
             self._after_space = True
