@@ -16,6 +16,7 @@ LEADS = (
     r"|discussion|overview"
 )
 _FILLER = rf"[\s,;:&/.*+'’{DASH}{CITED}{GROUP}]|\b(?i:{LEADS})\b|\bpp?\.?\s*\d+(?:[{DASH}]\d+)?"
+ONLY_MARKS = re.compile(rf"[\s,;&{DASH}{CITED}{GROUP}]*")
 ONLY_CITATIONS = re.compile(rf"(?:{_FILLER})*")
 ONLY_NAMES = re.compile(
     rf"(?:{_FILLER}|\b(?:et|al|de|del|di|da|du|dos|la|le|van|von|der|den|und)\b|\b[A-ZÀ-ÖØ-ÞĀ-Ž][\w'’]*"
@@ -32,15 +33,72 @@ RUN = re.compile(
     rf"(?:(?<={CITED})[{DASH}]\d{{1,3}}(?![\w{DASH}]|\.\d))?"
 )
 WORDS = re.compile(r"[^\W\d_]{2}")
-LEANING = re.compile(  # words after which a citation is the noun
-    r"(?:^|[\s(\[])(?:in|by|from|of|to|with|at|on|for|per|via|see|cf\.?|e\.?g\.?,?|i\.?e\.?,?|than|as|refs?\.?|references?"
-    r"|under|between|into|using|like|unlike|against|among|and|or|but|nor|both|either"
-    r"|is|are|was|were|be|the|a|an|nos?\.|citations?)$",
-    re.IGNORECASE,
+LEANING = frozenset(
+    [
+        "in",
+        "by",
+        "from",
+        "of",
+        "to",
+        "with",
+        "at",
+        "on",
+        "for",
+        "per",
+        "via",
+        "see",
+        "cf",
+        "cf.",
+        "e.g",
+        "e.g.",
+        "e.g.,",
+        "eg",
+        "eg,",
+        "i.e",
+        "i.e.",
+        "i.e.,",
+        "than",
+        "as",
+        "ref",
+        "ref.",
+        "refs",
+        "refs.",
+        "reference",
+        "references",
+        "under",
+        "between",
+        "into",
+        "using",
+        "like",
+        "unlike",
+        "against",
+        "among",
+        "and",
+        "or",
+        "but",
+        "nor",
+        "both",
+        "either",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "the",
+        "a",
+        "an",
+        "no.",
+        "nos.",
+        "citation",
+        "citations",
+    ]
 )
-ET_AL = re.compile(r"\bet\s+al\.?,?$")
+"""Words after which a citation is the noun."""
+ET_AL = ("al", "al.", "al.,", "al,")
 BLANKS = re.compile(r"\s*")
 SEPARATORS = re.compile(r"[\s,;:]*")
+CONTEXT_CHARS = 40
+"""So much of the text before a citation says whether the sentence needs it."""
 LOOSE = " ,;:-\u2010\u2011\u2012\u2013\u2014\u2015"
 OPENERS, CLOSERS = "([{", ")]}"
 
@@ -104,14 +162,14 @@ def _brackets_grouped(marked: str, words: list[str]) -> tuple[str, list[str]]:
             kept += originals
             position = match.end()
         marked, words = "".join([*parts, marked[position:]]), kept + words[used:]
-        if not nested:
+        if not nested or BRACKET.search(marked) is None:
             break
     return marked, words
 
 
 def _bracket(text: str, words: list[str]) -> tuple[str, list[str], bool]:
     """A bracket with marks: what takes its place, what its marks stand for, and whether it went as a whole."""
-    if ONLY_CITATIONS.fullmatch(text, 1, len(text) - 1):
+    if ONLY_MARKS.fullmatch(text, 1, len(text) - 1) or ONLY_CITATIONS.fullmatch(text, 1, len(text) - 1):
         return GROUP, [_restored(text, words)], True
     numeric = text[0] == "[" and not any(WORDS.search(word) for word in words)
     items, kept, used, whole = [], [], 0, True
@@ -159,12 +217,16 @@ def _narrative_restored(marked: str, words: list[str]) -> tuple[str, list[str]]:
 
 def _resolved(marked: str, words: list[str], tag: str) -> str:
     """Remove or tag the runs of marks; those that the sentence needs become text again."""
-    text, position, used = "", 0, 0
+    parts, position, used = [], 0, 0
     for match in RUN.finditer(marked):
         count = _marks_in(match.group())
-        source = _restored(match.group(), words[used : used + count])
+        source = (
+            words[used] if count == 1 == len(match.group()) else _restored(match.group(), words[used : used + count])
+        )
         used += count
-        text += marked[position : match.start()]
+        text = marked[position : match.start()]
+        while parts and len(text) < CONTEXT_CHARS:
+            text = parts.pop() + text
         position = match.end()
         if tag:
             text += tag
@@ -173,16 +235,17 @@ def _resolved(marked: str, words: list[str], tag: str) -> str:
             text += f" [{source}]" if raised else source
         else:
             text, position = _closed_up(text, marked, position)
-    return text + marked[position:]
+        parts.append(text)
+    return "".join([*parts, marked[position:]])
 
 
 def _is_needed(text: str, source: str, marked: str, position: int) -> bool:
     """Whether the sentence does not stand without a citation: it is the noun after a preposition, or the subject."""
     before, following, ends = text.rstrip(), marked[position : position + 20].lstrip()[:2], _ends(marked, position)
     raised = bool(text) and not text[-1].isspace() and source[0] not in OPENERS  # a number set above the line
-    if LEANING.search(before[-24:]):
+    if before[before.rfind(" ") + 1 :].lstrip(OPENERS).lower() in LEANING:
         return ends or not raised
-    if ET_AL.search(before[-10:]):
+    if before[-4:].endswith(ET_AL) and before.rstrip(".,")[-5:].split()[-2:-1] == ["et"]:
         return ends and following[:1] != ","
     is_start = not before or before[-1] in OPENERS or (before[-1] in ".!?:" and text[-1].isspace())
     return is_start and not raised and following[:1].islower()
