@@ -169,7 +169,8 @@ def test_blocks_without_paragraphs_are_read() -> None:
     xml = (
         "<def-list><title>Abbreviations</title><def-item><term>LOD</term><def><p>Limit of detection</p></def>"
         "</def-item></def-list><disp-quote><p>It fell.</p><attrib>Participant 5</attrib></disp-quote><boxed-text>"
-        "<caption><title>A box</title></caption><p>In it.</p></boxed-text><speech><speaker>She:</speaker><p>Why?</p></speech>"
+        "<caption><title>A box</title></caption><p>In it.</p></boxed-text>"
+        "<speech><speaker>She:</speaker><p>Why?</p></speech>"
         "<preformat>x = 1</preformat><fig><label>F<sc>ig</sc>. 1."
         "</label><caption><p>A curve<sup>"
         '<xref ref-type="table-fn" rid="n1">a</xref>,<xref ref-type="table-fn" rid="n2">b</xref></sup>.</p>'

@@ -6,17 +6,19 @@ from bisect import bisect_left
 from pmc_llama.corpus.paper import Paper, Span
 from pmc_llama.corpus.rules import INVISIBLE, Piece
 
-CITED, GROUP = "\ue000", "\ue001"
-"""Marks in a text: a citation, and a bracket (or a part of one) that holds nothing but citations."""
-MARK = re.compile(f"[{CITED}{GROUP}]")
+FIRST_MARK, FIRST_GROUP, LAST = 0xE000, 0xF400, 0xF8FF
+"""Marks in a text are characters of private use, one for each citation; from FIRST_GROUP on each stands for a bracket,
+or a part of one, that holds nothing but citations."""
+CITED, ANY = "\ue000-\uf3ff", "\ue000-\uf8ff"
+MARK = re.compile(f"[{ANY}]")
 DASH = r"\u2010-\u2015\u2212\-"
 LEADS = (
     r"and|or|see|also|e\.?g|i\.?e|cf|refs?|references?|reviewed|reviews?|for|in|by|a|an|the|as|therein|example|instance"
     r"|among|others|to|through|with|from|of|recently|but|ibid|respectively|more|further|details?|information"
     r"|discussion|overview"
 )
-_FILLER = rf"[\s,;:&/.*+'’{DASH}{CITED}{GROUP}]|\b(?i:{LEADS})\b|\bpp?\.?\s*\d+(?:[{DASH}]\d+)?"
-ONLY_MARKS = re.compile(rf"[\s,;&{DASH}{CITED}{GROUP}]*")
+_FILLER = rf"[\s,;:&/.*+'’{DASH}{ANY}]|\b(?i:{LEADS})\b|\bpp?\.?\s*\d+(?:[{DASH}]\d+)?"
+ONLY_MARKS = re.compile(rf"[\s,;&{DASH}{ANY}]*")
 ONLY_CITATIONS = re.compile(rf"(?:{_FILLER})*")
 ONLY_NAMES = re.compile(
     rf"(?:{_FILLER}|\b(?:et|al|de|del|di|da|du|dos|la|le|van|von|der|den|und)\b|\b[A-ZÀ-ÖØ-ÞĀ-Ž][\w'’]*"
@@ -27,71 +29,20 @@ YEAR = re.compile(r"(?:1[89]|20)\d\d\s?[a-z]?(?:[\s,/&and]+(?:(?:1[89]|20)\d\d)?
 NAMED = re.compile(r"\bet al\b|[A-Z].*\b(?:1[89]|20)\d\d[a-z]?\b")
 RANGE_END = re.compile(rf"(?<=[{CITED}][{DASH}])\d{{1,3}}\b|\b\d{{1,3}}(?=[{DASH}][{CITED}])")
 NUMBER = re.compile(r"\b\d{1,3}\b")
-BRACKET = re.compile(rf"[\[({{][^\[\](){{}}{CITED}{GROUP}]*[{CITED}{GROUP}][^\[\](){{}}]*[\])}}]")
+BRACKET = re.compile(rf"[\[({{][^\[\](){{}}{ANY}]*[{ANY}][^\[\](){{}}]*[\])}}]")
 RUN = re.compile(
-    rf"[{CITED}{GROUP}](?:[\s,;&/{DASH}]*(?:\b(?:and|or|to|through)\b[\s,]+)?[{CITED}{GROUP}])*"
-    rf"(?:(?<={CITED})[{DASH}]\d{{1,3}}(?![\w{DASH}]|\.\d))?"
+    rf"[{ANY}](?:[\s,;&/{DASH}]*(?:\b(?:and|or|to|through)\b[\s,]+)?[{ANY}])*"
+    rf"(?:(?<=[{CITED}])[{DASH}]\d{{1,3}}(?![\w{DASH}]|\.\d))?"
 )
 WORDS = re.compile(r"[^\W\d_]{2}")
 LEANING = frozenset(
-    [
-        "in",
-        "by",
-        "from",
-        "of",
-        "to",
-        "with",
-        "at",
-        "on",
-        "for",
-        "per",
-        "via",
-        "see",
-        "cf",
-        "cf.",
-        "e.g",
-        "e.g.",
-        "e.g.,",
-        "eg",
-        "eg,",
-        "i.e",
-        "i.e.",
-        "i.e.,",
-        "than",
-        "as",
-        "ref",
-        "ref.",
-        "refs",
-        "refs.",
-        "reference",
-        "references",
-        "under",
-        "between",
-        "into",
-        "using",
-        "like",
-        "unlike",
-        "against",
-        "among",
-        "and",
-        "or",
-        "but",
-        "nor",
-        "both",
-        "either",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "the",
-        "a",
-        "an",
-        "no.",
-        "nos.",
-        "citation",
+    (
+        *("in", "by", "from", "of", "to", "with", "at", "on", "for", "per", "via", "see", "cf", "cf.", "e.g", "e.g."),
+        *("e.g.,", "eg", "eg,", "i.e", "i.e.", "i.e.,", "than", "as", "ref", "ref.", "refs", "refs.", "reference"),
+        *("references", "under", "between", "into", "using", "like", "unlike", "against", "among", "and", "or", "but"),
+        *("nor", "both", "either", "is", "are", "was", "were", "be", "the", "a", "an", "no.", "nos.", "citation"),
         "citations",
-    ]
+    )
 )
 """Words after which a citation is the noun."""
 ET_AL = ("al", "al.", "al.,", "al,")
@@ -118,17 +69,20 @@ def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
         end = piece.start + len(piece.text)
         inside = spans[bisect_left(starts, piece.start) : bisect_left(starts, end)]
         if inside and piece.kind != "title":
-            marked, words = _narrative_restored(*_brackets_grouped(*_marked(piece, inside)))
-            piece.text = _resolved(marked, words, tag)
+            marked, table = _marked(piece, inside)
+            marked = _narrative_restored(_brackets_grouped(marked, table), table)
+            piece.text = _resolved(marked, table, tag)
     return pieces
 
 
-def _marked(piece: Piece, spans: list[Span]) -> tuple[str, list[str]]:
-    """The text with a mark in place of each citation, but not of brackets at its ends; and what stood there."""
-    source = MARK.sub(" ", piece.text)
-    has_invisible = not source.isprintable()
-    parts, cited, position = [], [], 0
-    for span in spans:
+def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str]]:
+    """The text with marks in place of citations, but not of brackets at their ends; and what each mark stands for."""
+    is_plain = piece.text.isascii()
+    source = piece.text if is_plain else MARK.sub(" ", piece.text)
+    parts: list[str] = []
+    table: dict[str, str] = {}
+    position = 0
+    for span in spans[: FIRST_GROUP - FIRST_MARK]:
         start, end = span.start - piece.start, min(span.end - piece.start, len(source))
         if start < position:
             continue
@@ -136,140 +90,128 @@ def _marked(piece: Piece, spans: list[Span]) -> tuple[str, list[str]]:
         inner = words.strip("[](){} ,;")
         if not inner:
             continue
-        lead = words.index(inner)
+        lead = 0 if inner == words else words.index(inner)
         for opener, closer in ("()", "[]"):
-            if inner.count(opener) > inner.count(closer) and words[lead + len(inner) :][:1] == closer:
+            if (
+                opener in inner
+                and inner.count(opener) > inner.count(closer)
+                and words[lead + len(inner) :][:1] == closer
+            ):
                 inner += closer
-        parts += [source[position : start + lead], CITED]
+        mark = chr(FIRST_MARK + len(table))
+        parts += [source[position : start + lead], mark]
         position = start + lead + len(inner)
-        cited.append(inner)
-    marked = "".join([*parts, source[position:]])
-    return INVISIBLE.sub("", marked) if has_invisible else marked, cited
+        table[mark] = inner
+    parts.append(source[position:])
+    marked = "".join(parts)
+    return marked if is_plain or source.isprintable() else INVISIBLE.sub("", marked), table
 
 
-def _brackets_grouped(marked: str, words: list[str]) -> tuple[str, list[str]]:
+def _brackets_grouped(marked: str, table: dict[str, str]) -> str:
     """Brackets that hold nothing but citations, or such parts of a bracket, become one mark; from the inside out."""
+    names = iter(range(FIRST_GROUP, LAST + 1))
+
+    def group(text: str) -> str:
+        number = next(names, None)
+        if number is None:
+            return text
+        table[chr(number)] = _restored(text, table)
+        return chr(number)
+
+    def bracket(match: re.Match[str]) -> str:
+        text = match.group()
+        if ONLY_MARKS.fullmatch(text, 1, len(text) - 1):
+            return group(text)
+        items = text[1:-1].split(";")
+        cites = [_is_citation(item, text[0] == "[", table) for item in items]
+        if all(cites):
+            return group(text)
+        for place, item in enumerate(items):
+            if cites[place] and MARK.search(item):
+                items[place] = item[: len(item) - len(item.lstrip())] + group(item.strip())
+        return text[0] + ";".join(items) + text[-1]
+
     for _ in range(3):
-        parts, kept, position, used, nested = [], [], 0, 0, False
-        for match in BRACKET.finditer(marked):
-            outside, inside = _marks_in(marked[position : match.start()]), _marks_in(match.group())
-            kept += words[used : used + outside]
-            used += outside
-            text, originals, whole = _bracket(match.group(), words[used : used + inside])
-            used += inside
-            nested = nested or whole
-            parts += [marked[position : match.start()], text]
-            kept += originals
-            position = match.end()
-        marked, words = "".join([*parts, marked[position:]]), kept + words[used:]
-        if not nested or BRACKET.search(marked) is None:
+        grouped = BRACKET.sub(bracket, marked)
+        if grouped == marked:
             break
-    return marked, words
+        marked = grouped
+    return marked
 
 
-def _bracket(text: str, words: list[str]) -> tuple[str, list[str], bool]:
-    """A bracket with marks: what takes its place, what its marks stand for, and whether it went as a whole."""
-    if ONLY_MARKS.fullmatch(text, 1, len(text) - 1) or ONLY_CITATIONS.fullmatch(text, 1, len(text) - 1):
-        return GROUP, [_restored(text, words)], True
-    numeric = text[0] == "[" and not any(WORDS.search(word) for word in words)
-    items, kept, used, whole = [], [], 0, True
-    for item in text[1:-1].split(";"):
-        cited = words[used : used + _marks_in(item)]
-        used += len(cited)
-        if _is_citation(item, cited, numeric):
-            blank = item[: len(item) - len(item.lstrip())]
-            items.append(blank + GROUP if cited else item)
-            kept += [_restored(item.strip(), cited)] if cited else []
-            whole = whole and True
-        else:
-            items.append(item)
-            kept += cited
-            whole = False
-    if whole:
-        return GROUP, [_restored(text, words)], True
-    return text[0] + ";".join(items) + text[-1], kept, False
-
-
-def _is_citation(item: str, cited: list[str], numeric: bool) -> bool:
+def _is_citation(item: str, square: bool, table: dict[str, str]) -> bool:
     """Whether a part of a bracket is nothing but citations with author names, years and words such as "see"."""
-    plain = (NUMBER if numeric else RANGE_END).sub("", item)
+    cited = [table[mark] for mark in MARK.findall(item)]
+    named = any(map(_is_narrative, cited))
+    plain = (NUMBER if square and not named else RANGE_END).sub("", item)
     if ONLY_CITATIONS.fullmatch(plain):
         return True
-    named = any(YEAR.fullmatch(one) or WORDS.search(one) for one in cited) or NAMED.search(item)
-    return bool(named and ONLY_NAMES.fullmatch(plain) and not NO_NAMES.search(item))
+    return bool((named or NAMED.search(item)) and ONLY_NAMES.fullmatch(plain) and not NO_NAMES.search(item))
 
 
-def _narrative_restored(marked: str, words: list[str]) -> tuple[str, list[str]]:
-    """Names and years that stand in the sentence without brackets are words of it."""
-    if not any(WORDS.search(word) or YEAR.fullmatch(word) for word in words):
-        return marked, words
-    rest, left = iter(words), []
-
-    def back(match: re.Match[str]) -> str:
-        word = next(rest)
-        if match.group() == CITED and (WORDS.search(word) or YEAR.fullmatch(word)):
-            return word
-        left.append(word)
-        return match.group()
-
-    return MARK.sub(back, marked), left
+def _is_narrative(words: str) -> bool:
+    """Whether a citation is names or a year, which outside brackets are words of the sentence."""
+    return not (words.isdigit() and len(words) < 4) and bool(WORDS.search(words) or YEAR.fullmatch(words))
 
 
-def _resolved(marked: str, words: list[str], tag: str) -> str:
+def _narrative_restored(marked: str, table: dict[str, str]) -> str:
+    for mark, words in table.items():
+        if ord(mark) < FIRST_GROUP and mark in marked and _is_narrative(words):
+            marked = marked.replace(mark, words)
+    return marked
+
+
+def _resolved(marked: str, table: dict[str, str], tag: str) -> str:
     """Remove or tag the runs of marks; those that the sentence needs become text again."""
-    parts, position, used = [], 0, 0
+    parts: list[str] = []
+    position = 0
     for match in RUN.finditer(marked):
-        count = _marks_in(match.group())
-        source = (
-            words[used] if count == 1 == len(match.group()) else _restored(match.group(), words[used : used + count])
-        )
-        used += count
         text = marked[position : match.start()]
         while parts and len(text) < CONTEXT_CHARS:
             text = parts.pop() + text
         position = match.end()
         if tag:
-            text += tag
-        elif _is_needed(text, source, marked, position):
+            parts.append(text + tag)
+            continue
+        source = _restored(match.group(), table)
+        goes_on = _end_of(BLANKS, marked, position)
+        following = marked[goes_on : goes_on + 1]
+        ends = not following or (following in ".,;:!?)]}" and not marked[goes_on + 1 : goes_on + 2].isdigit())
+        if _is_needed(text, source, following, ends):
             raised = text[-1:].strip() not in ("", *OPENERS) and source[0] not in OPENERS
-            text += f" [{source}]" if raised else source
+            parts.append(f"{text} [{source}]" if raised else text + source)
+        elif text.endswith(tuple(OPENERS)) and following not in (".", ""):
+            position = _end_of(SEPARATORS, marked, position)
+            parts.append(text)
+        elif ends:
+            text, position = _closed_up(text, following, goes_on)
+            parts.append(text)
         else:
-            text, position = _closed_up(text, marked, position)
-        parts.append(text)
+            before = text.rstrip()
+            apart = goes_on > position or len(before) < len(text) or following.isalnum() or following in OPENERS
+            parts.append(before + " " if apart and before else before)
+            position = goes_on
     return "".join([*parts, marked[position:]])
 
 
-def _is_needed(text: str, source: str, marked: str, position: int) -> bool:
+def _is_needed(text: str, source: str, following: str, ends: bool) -> bool:
     """Whether the sentence does not stand without a citation: it is the noun after a preposition, or the subject."""
-    before, following, ends = text.rstrip(), marked[position : position + 20].lstrip()[:2], _ends(marked, position)
-    raised = bool(text) and not text[-1].isspace() and source[0] not in OPENERS  # a number set above the line
+    before = text.rstrip()
+    raised = len(before) == len(text) > 0 and source[0] not in OPENERS  # a number set above the line
     if before[before.rfind(" ") + 1 :].lstrip(OPENERS).lower() in LEANING:
         return ends or not raised
-    if before[-4:].endswith(ET_AL) and before.rstrip(".,")[-5:].split()[-2:-1] == ["et"]:
-        return ends and following[:1] != ","
-    is_start = not before or before[-1] in OPENERS or (before[-1] in ".!?:" and text[-1].isspace())
-    return is_start and not raised and following[:1].islower()
+    if before.endswith(ET_AL) and before.rstrip(".,")[-6:].split()[-2:] == ["et", "al"]:
+        return ends and following != ","
+    is_start = not before or before[-1] in OPENERS or (before[-1] in ".!?:" and not raised)
+    return is_start and not raised and following.islower()
 
 
-def _ends(marked: str, position: int) -> bool:
-    """Whether a clause, a bracket or the text ends here."""
-    following = marked[position : position + 20].lstrip()[:2]
-    return not following or (following[0] in ".,;:!?)]}" and not following[1:].isdigit())
-
-
-def _closed_up(text: str, marked: str, position: int) -> tuple[str, int]:
-    """The text before a removed run, and where it goes on, without blanks and separators that belonged to the run."""
-    before, goes_on = text.rstrip(), _end_of(BLANKS, marked, position)
-    following = marked[goes_on : goes_on + 1]
-    if before[-1:] and before[-1] in OPENERS and following not in (".", ""):
-        return before, _end_of(SEPARATORS, marked, position)
-    if _ends(marked, position):
-        before = before.rstrip(LOOSE + (OPENERS if following in (".", "") else ""))
-        if before[-1:] and before[-1] in OPENERS and following and following in CLOSERS:
-            return before[:-1].rstrip(), goes_on + 1
-        return before, goes_on + 1 if following == "." and before[-1:] in (".", "?", "!") else goes_on
-    apart = goes_on > position or len(before) < len(text) or (following.isalnum() or following in OPENERS)
-    return before + (" " if apart and before else ""), goes_on
+def _closed_up(text: str, following: str, goes_on: int) -> tuple[str, int]:
+    """The text before a run at the end of a clause, without what belonged to the run, and where it goes on."""
+    before = text.rstrip().rstrip(LOOSE + OPENERS if following in (".", "") else LOOSE)
+    if before.endswith(tuple(OPENERS)) and following in CLOSERS:
+        return before[:-1].rstrip(), goes_on + 1
+    return before, goes_on + 1 if following == "." and before.endswith((".", "?", "!")) else goes_on
 
 
 def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
@@ -277,10 +219,5 @@ def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _marks_in(text: str) -> int:
-    return text.count(CITED) + text.count(GROUP)
-
-
-def _restored(text: str, words: list[str]) -> str:
-    rest = iter(words)
-    return MARK.sub(lambda match: next(rest), text)
+def _restored(text: str, table: dict[str, str]) -> str:
+    return table[text] if text in table else MARK.sub(lambda match: table[match.group()], text)
