@@ -6,11 +6,15 @@ from bisect import bisect_left
 from pmc_llama.corpus.paper import Paper, Span
 from pmc_llama.corpus.rules import INVISIBLE, Piece
 
-FIRST_MARK, FIRST_GROUP, LAST = 0xE000, 0xF400, 0xF8FF
-"""Marks in a text are characters of private use, one for each citation; from FIRST_GROUP on each stands for a bracket,
-or a part of one, that holds nothing but citations."""
-CITED, ANY = "\ue000-\uf3ff", "\ue000-\uf8ff"
-MARK = re.compile(f"[{ANY}]")
+SIGN = "\ue000"
+FIRST_MARK, FIRST_GROUP, LAST = 0xE001, 0xF400, 0xF8FF
+"""A mark in a text is SIGN, which is found fast, and a character of private use, another for each citation; those from
+FIRST_GROUP on stand for a bracket, or a part of one, that holds nothing but citations."""
+MAX_CITATIONS = 500
+"""In one paragraph; more stay as they are."""
+CITED, ANY = "\ue001-\uf3ff", "\ue000-\uf8ff"
+PRIVATE = re.compile(f"[{ANY}]")
+MARK = re.compile(f"{SIGN}[{ANY}]")
 DASH = r"\u2010-\u2015\u2212\-"
 LEADS = (
     r"and|or|see|also|e\.?g|i\.?e|cf|refs?|references?|reviewed|reviews?|for|in|by|a|an|the|as|therein|example|instance"
@@ -27,11 +31,11 @@ ONLY_NAMES = re.compile(
 NO_NAMES = re.compile(r"\b(?:Fig|Tab|Eq|Supp|Box|Panel|Section|Chapter)")
 YEAR = re.compile(r"(?:1[89]|20)\d\d\s?[a-z]?(?:[\s,/&and]+(?:(?:1[89]|20)\d\d)?[a-z]?)*")
 NAMED = re.compile(r"\bet al\b|[A-Z].*\b(?:1[89]|20)\d\d[a-z]?\b")
-RANGE_END = re.compile(rf"(?<=[{CITED}][{DASH}])\d{{1,3}}\b|\b\d{{1,3}}(?=[{DASH}][{CITED}])")
+RANGE_END = re.compile(rf"(?<=[{CITED}][{DASH}])\d{{1,3}}\b|\b\d{{1,3}}(?=[{DASH}]{SIGN})")
 NUMBER = re.compile(r"\b\d{1,3}\b")
-BRACKET = re.compile(rf"[\[({{][^\[\](){{}}{ANY}]*[{ANY}][^\[\](){{}}]*[\])}}]")
+BRACKET = re.compile(r"[\[\](){}]")
 RUN = re.compile(
-    rf"[{ANY}](?:[\s,;&/{DASH}]*(?:\b(?:and|or|to|through)\b[\s,]+)?[{ANY}])*"
+    rf"{SIGN}[{ANY}](?:[\s,;&/{DASH}]*(?:\b(?:and|or|to|through)\b[\s,]+)?{SIGN}[{ANY}])*"
     rf"(?:(?<=[{CITED}])[{DASH}]\d{{1,3}}(?![\w{DASH}]|\.\d))?"
 )
 WORDS = re.compile(r"[^\W\d_]{2}")
@@ -78,11 +82,11 @@ def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
 def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str]]:
     """The text with marks in place of citations, but not of brackets at their ends; and what each mark stands for."""
     is_plain = piece.text.isascii()
-    source = piece.text if is_plain else MARK.sub(" ", piece.text)
+    source = piece.text if is_plain else PRIVATE.sub(" ", piece.text)
     parts: list[str] = []
     table: dict[str, str] = {}
     position = 0
-    for span in spans[: FIRST_GROUP - FIRST_MARK]:
+    for span in spans[:MAX_CITATIONS]:
         start, end = span.start - piece.start, min(span.end - piece.start, len(source))
         if start < position:
             continue
@@ -98,7 +102,7 @@ def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str]]:
                 and words[lead + len(inner) :][:1] == closer
             ):
                 inner += closer
-        mark = chr(FIRST_MARK + len(table))
+        mark = SIGN + chr(FIRST_MARK + len(table))
         parts += [source[position : start + lead], mark]
         position = start + lead + len(inner)
         table[mark] = inner
@@ -109,34 +113,54 @@ def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str]]:
 
 def _brackets_grouped(marked: str, table: dict[str, str]) -> str:
     """Brackets that hold nothing but citations, or such parts of a bracket, become one mark; from the inside out."""
-    names = iter(range(FIRST_GROUP, LAST + 1))
-
-    def group(text: str) -> str:
-        number = next(names, None)
-        if number is None:
-            return text
-        table[chr(number)] = _restored(text, table)
-        return chr(number)
-
-    def bracket(match: re.Match[str]) -> str:
-        text = match.group()
-        if ONLY_MARKS.fullmatch(text, 1, len(text) - 1):
-            return group(text)
-        items = text[1:-1].split(";")
-        cites = [_is_citation(item, text[0] == "[", table) for item in items]
-        if all(cites):
-            return group(text)
-        for place, item in enumerate(items):
-            if cites[place] and MARK.search(item):
-                items[place] = item[: len(item) - len(item.lstrip())] + group(item.strip())
-        return text[0] + ";".join(items) + text[-1]
-
     for _ in range(3):
-        grouped = BRACKET.sub(bracket, marked)
-        if grouped == marked:
+        parts, position, nested, at = [], 0, False, marked.find(SIGN)
+        while at >= 0:
+            opener = _last(OPENERS, marked, position, at)
+            bracket = BRACKET.search(marked, at) if opener > _last(CLOSERS, marked, position, at) else None
+            if bracket is None or bracket.group() in OPENERS:
+                nested = nested or bracket is not None
+                at = marked.find(SIGN, bracket.start() if bracket else at + 2)
+                continue
+            text = _bracket(marked[opener : bracket.end()], table)
+            nested = nested or _last(OPENERS, marked, position, opener) > _last(CLOSERS, marked, position, opener)
+            parts += [marked[position:opener], text]
+            position = bracket.end()
+            at = marked.find(SIGN, position)
+        if not parts:
             break
-        marked = grouped
+        marked = "".join([*parts, marked[position:]])
+        if not nested:
+            break
     return marked
+
+
+def _last(brackets: str, text: str, start: int, end: int) -> int:
+    """Where the last of these brackets stands, -1 for none; braces are left to the text."""
+    return max(text.rfind(brackets[0], start, end), text.rfind(brackets[1], start, end))
+
+
+def _bracket(text: str, table: dict[str, str]) -> str:
+    """What takes the place of a bracket with marks and without another one in it."""
+    if ONLY_MARKS.fullmatch(text, 1, len(text) - 1):
+        return _group(text, table)
+    items = text[1:-1].split(";")
+    cites = [_is_citation(item, text[0] == "[", table) for item in items]
+    if all(cites):
+        return _group(text, table)
+    for place, item in enumerate(items):
+        if cites[place] and SIGN in item:
+            items[place] = item[: len(item) - len(item.lstrip())] + _group(item.strip(), table)
+    return text[0] + ";".join(items) + text[-1]
+
+
+def _group(text: str, table: dict[str, str]) -> str:
+    """One mark for a text with marks; the text itself where no more marks are left."""
+    if len(table) > LAST - FIRST_GROUP:
+        return text
+    mark = SIGN + chr(FIRST_GROUP + len(table))
+    table[mark] = _restored(text, table)
+    return mark
 
 
 def _is_citation(item: str, square: bool, table: dict[str, str]) -> bool:
@@ -156,7 +180,7 @@ def _is_narrative(words: str) -> bool:
 
 def _narrative_restored(marked: str, table: dict[str, str]) -> str:
     for mark, words in table.items():
-        if ord(mark) < FIRST_GROUP and mark in marked and _is_narrative(words):
+        if ord(mark[1]) < FIRST_GROUP and mark in marked and _is_narrative(words):
             marked = marked.replace(mark, words)
     return marked
 
