@@ -13,7 +13,7 @@ FIRST_GROUP on stand for a bracket, or a part of one, that holds nothing but cit
 MAX_CITATIONS = 500
 """In one paragraph; more stay as they are."""
 CITED, ANY = "\ue001-\uf3ff", "\ue000-\uf8ff"
-PRIVATE = re.compile(f"[{ANY}]")
+ZERO_WIDTH = "\u00ad\u200b\u200e\u200f\ufeff"
 MARK = re.compile(f"{SIGN}[{ANY}]")
 DASH = r"\u2010-\u2015\u2212\-"
 LEADS = (
@@ -33,6 +33,7 @@ YEAR = re.compile(r"(?:1[89]|20)\d\d\s?[a-z]?(?:[\s,/&and]+(?:(?:1[89]|20)\d\d)?
 NAMED = re.compile(r"\bet al\b|[A-Z].*\b(?:1[89]|20)\d\d[a-z]?\b")
 RANGE_END = re.compile(rf"(?<=[{CITED}][{DASH}])\d{{1,3}}\b|\b\d{{1,3}}(?=[{DASH}]{SIGN})")
 NUMBER = re.compile(r"\b\d{1,3}\b")
+WHOLE = re.compile(rf"{SIGN}[{ANY}](?:[\s,;&{DASH}]*{SIGN}[{ANY}])*[\])}}]")
 BRACKET = re.compile(r"[\[\](){}]")
 RUN = re.compile(
     rf"{SIGN}[{ANY}](?:[\s,;&/{DASH}]*(?:\b(?:and|or|to|through)\b[\s,]+)?{SIGN}[{ANY}])*"
@@ -73,18 +74,21 @@ def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
         end = piece.start + len(piece.text)
         inside = spans[bisect_left(starts, piece.start) : bisect_left(starts, end)]
         if inside and piece.kind != "title":
-            marked, table = _marked(piece, inside)
-            marked = _narrative_restored(_brackets_grouped(marked, table), table)
+            marked, table, narrative = _marked(piece, inside)
+            marked = _brackets_grouped(marked, table)
+            for mark in narrative:
+                marked = marked.replace(mark, table[mark])
             piece.text = _resolved(marked, table, tag)
     return pieces
 
 
-def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str]]:
-    """The text with marks in place of citations, but not of brackets at their ends; and what each mark stands for."""
-    is_plain = piece.text.isascii()
-    source = piece.text if is_plain else PRIVATE.sub(" ", piece.text)
+def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str], list[str]]:
+    """The text with marks in place of citations, but not of brackets at their ends; what each mark stands for; and the
+    marks of names and years, which outside brackets are words of the sentence."""
+    source = piece.text.replace(SIGN, " ")
     parts: list[str] = []
     table: dict[str, str] = {}
+    narrative: list[str] = []
     position = 0
     for span in spans[:MAX_CITATIONS]:
         start, end = span.start - piece.start, min(span.end - piece.start, len(source))
@@ -106,9 +110,13 @@ def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str]]:
         parts += [source[position : start + lead], mark]
         position = start + lead + len(inner)
         table[mark] = inner
+        if not inner.isdigit() or len(inner) > 3:
+            narrative += [mark] if _is_narrative(inner) else []
     parts.append(source[position:])
     marked = "".join(parts)
-    return marked if is_plain or source.isprintable() else INVISIBLE.sub("", marked), table
+    if not source.isascii() and any(map(source.__contains__, ZERO_WIDTH)):
+        marked = INVISIBLE.sub("", marked)
+    return marked, table, narrative
 
 
 def _brackets_grouped(marked: str, table: dict[str, str]) -> str:
@@ -116,16 +124,24 @@ def _brackets_grouped(marked: str, table: dict[str, str]) -> str:
     for _ in range(3):
         parts, position, nested, at = [], 0, False, marked.find(SIGN)
         while at >= 0:
-            opener = _last(OPENERS, marked, position, at)
-            bracket = BRACKET.search(marked, at) if opener > _last(CLOSERS, marked, position, at) else None
-            if bracket is None or bracket.group() in OPENERS:
-                nested = nested or bracket is not None
-                at = marked.find(SIGN, bracket.start() if bracket else at + 2)
-                continue
-            text = _bracket(marked[opener : bracket.end()], table)
-            nested = nested or _last(OPENERS, marked, position, opener) > _last(CLOSERS, marked, position, opener)
-            parts += [marked[position:opener], text]
-            position = bracket.end()
+            whole = WHOLE.match(marked, at) if at > position and marked[at - 1] in OPENERS else None
+            if whole is not None:  # most are like this
+                opener, end = at - 1, whole.end()
+                text = _group(marked[opener:end], table)
+            else:
+                opener = _last(OPENERS, marked, position, at)
+                bracket = BRACKET.search(marked, at) if opener > _last(CLOSERS, marked, position, at) else None
+                if bracket is None or bracket.group() in OPENERS:
+                    nested = nested or bracket is not None
+                    at = marked.find(SIGN, bracket.start() if bracket else at + 2)
+                    continue
+                end = bracket.end()
+                text = _bracket(marked[opener:end], table)
+            before = marked[position:opener]
+            if not nested and ("(" in before or "[" in before):
+                nested = _last(OPENERS, before, 0, opener) > _last(CLOSERS, before, 0, opener)
+            parts += [before, text]
+            position = end
             at = marked.find(SIGN, position)
         if not parts:
             break
@@ -159,7 +175,7 @@ def _group(text: str, table: dict[str, str]) -> str:
     if len(table) > LAST - FIRST_GROUP:
         return text
     mark = SIGN + chr(FIRST_GROUP + len(table))
-    table[mark] = _restored(text, table)
+    table[mark] = text
     return mark
 
 
@@ -174,15 +190,8 @@ def _is_citation(item: str, square: bool, table: dict[str, str]) -> bool:
 
 
 def _is_narrative(words: str) -> bool:
-    """Whether a citation is names or a year, which outside brackets are words of the sentence."""
-    return not (words.isdigit() and len(words) < 4) and bool(WORDS.search(words) or YEAR.fullmatch(words))
-
-
-def _narrative_restored(marked: str, table: dict[str, str]) -> str:
-    for mark, words in table.items():
-        if ord(mark[1]) < FIRST_GROUP and mark in marked and _is_narrative(words):
-            marked = marked.replace(mark, words)
-    return marked
+    """Whether a citation is names or a year."""
+    return bool(WORDS.search(words) or YEAR.fullmatch(words))
 
 
 def _resolved(marked: str, table: dict[str, str], tag: str) -> str:
@@ -197,12 +206,13 @@ def _resolved(marked: str, table: dict[str, str], tag: str) -> str:
         if tag:
             parts.append(text + tag)
             continue
-        source = _restored(match.group(), table)
+        bare = table[marked[match.start() : match.start() + 2]][0] not in OPENERS
         goes_on = _end_of(BLANKS, marked, position)
         following = marked[goes_on : goes_on + 1]
         ends = not following or (following in ".,;:!?)]}" and not marked[goes_on + 1 : goes_on + 2].isdigit())
-        if _is_needed(text, source, following, ends):
-            raised = text[-1:].strip() not in ("", *OPENERS) and source[0] not in OPENERS
+        if _is_needed(text, bare, following, ends):
+            raised = bare and text[-1:].strip() not in ("", *OPENERS)
+            source = _restored(match.group(), table)
             parts.append(f"{text} [{source}]" if raised else text + source)
         elif text.endswith(tuple(OPENERS)) and following not in (".", ""):
             position = _end_of(SEPARATORS, marked, position)
@@ -218,10 +228,10 @@ def _resolved(marked: str, table: dict[str, str], tag: str) -> str:
     return "".join([*parts, marked[position:]])
 
 
-def _is_needed(text: str, source: str, following: str, ends: bool) -> bool:
+def _is_needed(text: str, bare: bool, following: str, ends: bool) -> bool:
     """Whether the sentence does not stand without a citation: it is the noun after a preposition, or the subject."""
     before = text.rstrip()
-    raised = len(before) == len(text) > 0 and source[0] not in OPENERS  # a number set above the line
+    raised = len(before) == len(text) > 0 and bare  # a number set above the line
     if before[before.rfind(" ") + 1 :].lstrip(OPENERS).lower() in LEANING:
         return ends or not raised
     if before.endswith(ET_AL) and before.rstrip(".,")[-6:].split()[-2:] == ["et", "al"]:
@@ -244,4 +254,6 @@ def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _restored(text: str, table: dict[str, str]) -> str:
-    return table[text] if text in table else MARK.sub(lambda match: table[match.group()], text)
+    while SIGN in text:  # a group may hold groups
+        text = MARK.sub(lambda match: table[match.group()], text)
+    return text

@@ -28,6 +28,7 @@ PES2O_MIN_PARAGRAPHS = 5
 PES2O_TOP_WORD_SHARE = 0.075
 SENTENCE_ENDS = ".?!…。！？．"
 CLOSING = "\"'”’»›)]」』）】"
+CONTROLS = bytes([*range(32), 127])
 LINE_HYPHEN = re.compile(r"(?<=[a-z])-\n\s*(?=[a-z])")
 
 
@@ -135,10 +136,18 @@ def tidy_text(pieces: list[Piece]) -> list[Piece]:
     """NFC; no control or invisible characters, no hyphens at line ends, single blanks; drop what is empty then."""
     for piece in pieces:
         text = piece.text  # blanks other than " " are not printable
-        if not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
+        if not _is_printable(text) or "  " in text or text[:1] == " " or text[-1:] == " ":
             text = _tidy_blanks(text)
         piece.text = text if text.isascii() else unicodedata.normalize("NFC", text)
     return [piece for piece in pieces if piece.text]
+
+
+def _is_printable(text: str) -> bool:
+    """`str.isprintable`, three times as fast where all is ASCII."""
+    if not text.isascii():
+        return text.isprintable()
+    content = text.encode("ascii")
+    return len(content.translate(None, CONTROLS)) == len(content)
 
 
 def _tidy_blanks(text: str) -> str:

@@ -8,6 +8,19 @@ LOWER = re.compile("[a-z]{2,}")
 ENDINGS = {"th", "st", "nd", "rd"}
 
 
+LONG = 80
+"""Shorter pieces are split and joined sooner than looked at."""
+BLANKS = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"
+
+
+def _is_folded(piece: str) -> bool:
+    """Whether ASCII text has no blanks but single ones, which is found faster than words are split and joined."""
+    if not piece.isascii() or "  " in piece:
+        return False
+    content = piece.encode("ascii")
+    return len(content.translate(None, BLANKS)) == len(content)
+
+
 class TextBuilder:
     """Appends pieces to one text; `length` is the offset where the next piece will stand."""
 
@@ -24,7 +37,7 @@ class TextBuilder:
             return
         if self._gap is not None:
             self._close_gap(piece)
-        words = " ".join(piece.split())
+        words = piece.strip(" ") if len(piece) > LONG and _is_folded(piece) else " ".join(piece.split())
         if piece[0].isspace() and not self._after_space:
             words = " " + words
         if piece[-1].isspace() and words and words != " ":
