@@ -180,3 +180,28 @@ def test_blocks_without_paragraphs_are_read() -> None:
         "Abbreviations\n\nLOD Limit of detection\n\nIt fell.\n\nParticipant 5\n\nA box\n\nIn it.\n\nShe: Why?\n\nx = 1"
     )
     assert body(xml) == lines + "\n\nFig. 1. A curve."
+
+
+@pytest.mark.parametrize(
+    ("heading", "is_back"),
+    [
+        ("Acknowledgements", True),
+        ("5. Funding Sources", True),
+        ("Funding/Support", True),
+        ("Author contribution statement", True),
+        ("Conflict of interest and funding", True),
+        ("Competing interests:", True),
+        ("Availability of data and materials", True),
+        ("Supplementary Material S1", True),
+        ("Appendix A: Search terms", True),
+        ("References and recommended reading", True),
+        ("Disclosure of HIV status to partners", False),
+        ("Funding of health care in Ghana", False),
+        ("References of blood pressure in children", False),
+        ("Appendicitis", False),
+        ("Contributors to low back pain", False),
+    ],
+)
+def test_back_matter_is_the_whole_heading(heading: str, is_back: bool) -> None:
+    text = body(f"<p>First.</p><sec><title>{heading}</title><p>Words.</p></sec>")
+    assert ("Words." not in text) is is_back

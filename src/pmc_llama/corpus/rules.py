@@ -9,15 +9,26 @@ import msgspec
 from pmc_llama.corpus.paper import Paper, Span
 
 BODY_KINDS = {"title": "title", "abstract": "abstract", "sectionheader": "header", "paragraph": "paragraph"}
-BACK_MATTER = re.compile(
-    r"acknowledge?ments?|funding|financial (?:support|disclosures?)|grant support|sources? of (?:funding|support)"
-    r"|(?:declarations? of )?(?:competing|conflicts?(?: of)?|conflicting|financial) (?:\w+ )?interests?|disclosures?"
-    r"|authors?'? ?s?'? contributions?|contributors|author information|authors' information"
-    r"|(?:data|code) (?:availability|accessibility)|availability of (?:data|supporting data|materials?)"
-    r"|supporting information|supplement(?:ary|al) (?:data|materials?|information|files?)"
-    r"|additional (?:files?|information)"
-    r"|appendi(?:x|ces)|references|bibliography|literature cited|publisher's note|pre-publication history"
+_BACK_NAME = (
+    r"(?:acknowledge?ments?|funding|financial (?:support|disclosures?)|grant support"
+    r"|sources? of (?:funding|support|financial support)"
+    r"|(?:(?:declarations?|statements?) of |potential )?(?:competing|conflicts?(?: of)?|conflicting|financial)"
+    r" (?:\w+ )?interests?"
+    r"|conflicts of interest|disclosures?|(?:author|authors|author's|authors') ?contributions?"
+    r"|contributors(?:hip)?|author information|authors' information|transparency document"
+    r"|(?:data|code)(?: and \w+)? (?:availability|accessibility)|availability of (?:data|supporting data|materials?)"
+    r"|(?:electronic )?supplement(?:ary|al) (?:data|materials?|information|files?)|supporting information"
+    r"|additional (?:files?|information)|appendi(?:x|ces)|references|bibliography|literature cited|publisher's note"
+    r"|pre-publication history)"
 )
+_BACK_TAIL = (
+    r"(?:[ /](?:statements?|sources?|information|support|declarations?|notes?|sections?|and \w+|[a-z0-9]{1,3}"
+    r"|(?<=references )(?:and|cited) .*|(?<=appendix )\w+))*"
+)
+BACK_MATTER = re.compile(
+    rf"{_BACK_NAME}{_BACK_TAIL}(?:(?:,| and| &|/|;) ?{_BACK_NAME}{_BACK_TAIL})*[ .:]*|appendi(?:x|ces)\b[ .:\d].*"
+)
+"""The whole of a heading: "Disclosure of HIV status to partners" is a chapter."""
 BACK_MATTER_WORDS = 8
 HEADER_NUMBER = re.compile(r"\s*(?:[IVX]+\.|[A-Z]\.|\d+(?:\.\d+)*\.?)\s+")
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
@@ -107,7 +118,7 @@ def _is_below(header: Piece, other: Piece) -> bool:
 
 def _is_back_matter(header: str) -> bool:
     name = HEADER_NUMBER.sub("", " ".join(header.replace("’", "'").lower().split()), count=1)
-    return BACK_MATTER.match(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
+    return BACK_MATTER.fullmatch(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
 
 
 def rejoin(pieces: list[Piece]) -> list[Piece]:
