@@ -155,6 +155,8 @@ class _Walk:
             before, self.optional = self.optional, True  # nothing but floats may stand below it
             self._walk_in(child)
             self.optional = before
+        elif name == "inline-formula" and not "".join(map(str, child.itertext())).strip():
+            self.parts.append(FORMULA + CITATION + "formula" + END + FORMULA)  # a picture, which a word may stand for
         elif name == "break":
             self._add(" ")
         elif name in INLINE:

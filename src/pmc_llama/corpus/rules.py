@@ -27,10 +27,13 @@ _BACK_TAIL = (
 )
 BACK_MATTER = re.compile(
     rf"{_BACK_NAME}{_BACK_TAIL}(?:(?:,| and| &|/|;) ?{_BACK_NAME}{_BACK_TAIL})*[ .:]*|appendi(?:x|ces)\b[ .:\d].*"
+    r"|additional files? \d.*|funding for travel .*"
+    r"|supplement(?:ary|al) (?:materials?|information|data(?:sets?)?|files?|figures?|tables?)"
+    r"(?: (?:figures?|tables?|and|files?|[a-z]?\d+))*[ .:]*"
 )
 """The whole of a heading: "Disclosure of HIV status to partners" is a chapter."""
 BACK_MATTER_WORDS = 8
-HEADER_NUMBER = re.compile(r"\s*(?:[IVX]+\.|[A-Z]\.|\d+(?:\.\d+)*\.?)\s+")
+HEADER_NUMBER = re.compile(r"^\s*(?:[IVX]+\.|[A-Z]\.|\d+(?:\.\d+)*\.?)\s+")
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
 WORD = re.compile(r"[A-Za-z][a-z]+$")
 PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
