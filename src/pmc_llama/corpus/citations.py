@@ -57,6 +57,7 @@ CONTEXT_CHARS = 40
 """So much of the text before a citation says whether the sentence needs it."""
 LOOSE = " ,;:-\u2010\u2011\u2012\u2013\u2014\u2015"
 OPENERS, CLOSERS = "([{", ")]}"
+OPENER, LOOSE_AT_STOP = tuple(OPENERS), LOOSE + OPENERS
 
 
 def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
@@ -99,7 +100,7 @@ def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str], list[
         if not inner:
             continue
         lead = 0 if inner == words else words.index(inner)
-        for opener, closer in ("()", "[]"):
+        for opener, closer in ("()", "[]") if "(" in inner or "[" in inner else ():
             if (
                 opener in inner
                 and inner.count(opener) > inner.count(closer)
@@ -207,14 +208,14 @@ def _resolved(marked: str, table: dict[str, str], tag: str) -> str:
             parts.append(text + tag)
             continue
         bare = table[marked[match.start() : match.start() + 2]][0] not in OPENERS
-        goes_on = _end_of(BLANKS, marked, position)
+        goes_on = _end_of(BLANKS, marked, position) if marked[position : position + 1].isspace() else position
         following = marked[goes_on : goes_on + 1]
         ends = not following or (following in ".,;:!?)]}" and not marked[goes_on + 1 : goes_on + 2].isdigit())
         if _is_needed(text, bare, following, ends):
             raised = bare and text[-1:].strip() not in ("", *OPENERS)
             source = _restored(match.group(), table)
             parts.append(f"{text} [{source}]" if raised else text + source)
-        elif text.endswith(tuple(OPENERS)) and following not in (".", ""):
+        elif text.endswith(OPENER) and following not in (".", ""):
             position = _end_of(SEPARATORS, marked, position)
             parts.append(text)
         elif ends:
@@ -242,8 +243,8 @@ def _is_needed(text: str, bare: bool, following: str, ends: bool) -> bool:
 
 def _closed_up(text: str, following: str, goes_on: int) -> tuple[str, int]:
     """The text before a run at the end of a clause, without what belonged to the run, and where it goes on."""
-    before = text.rstrip().rstrip(LOOSE + OPENERS if following in (".", "") else LOOSE)
-    if before.endswith(tuple(OPENERS)) and following in CLOSERS:
+    before = text.rstrip().rstrip(LOOSE_AT_STOP if following in (".", "") else LOOSE)
+    if following in CLOSERS and before.endswith(OPENER):
         return before[:-1].rstrip(), goes_on + 1
     return before, goes_on + 1 if following == "." and before.endswith((".", "?", "!")) else goes_on
 
