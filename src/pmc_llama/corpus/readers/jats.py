@@ -129,22 +129,20 @@ class _Article:
 
     def _blocks(self, parent: Any, depth: int) -> None:
         """Headers and paragraphs under `parent`, in document order."""
+        inside = parent.tag
         for child in parent:
-            if child.tag == "title" and parent.tag not in LINES:
+            tag = child.tag
+            if tag == "title" and inside not in LINES:
                 label = parent.find("label")
                 self._span("sectionheader", child, number=folded(label).rstrip(".") or None, depth=max(depth, 1))
-            elif child.tag in LABELS and (child.tag != "label" or parent.tag == "list-item"):
+            elif tag in LABELS and (tag != "label" or inside == "list-item"):
                 self.label = self.label or _words(child)
-            elif child.tag in FLOATS:
+            elif tag in FLOATS:
                 self.floats.append(child)
-            elif (
-                child.tag in PARAGRAPHS
-                or child.tag == "title"
-                or (child.tag in BLOCKS and child.text and child.text.strip())
-            ):
+            elif tag in PARAGRAPHS or tag == "title" or (tag in BLOCKS and child.text and child.text.strip()):
                 self._paragraph(child, depth)
-            elif isinstance(child.tag, str) and child.tag not in SILENT and not child.tag.startswith(MATHML):
-                self._blocks(child, depth + 1 if child.tag == "sec" else depth)
+            elif isinstance(tag, str) and tag not in SILENT and not tag.startswith(MATHML):
+                self._blocks(child, depth + 1 if tag == "sec" else depth)
                 self.label = ""
 
     def _paragraph(self, paragraph: Any, depth: int) -> None:
@@ -190,32 +188,33 @@ class _Article:
             self.out.add(child.tail)
 
     def _inline_child(self, child: Any) -> None:
-        if not isinstance(child.tag, str):
+        tag = child.tag
+        if not isinstance(tag, str):
             if isinstance(child, etree._Entity):
                 self.out.add(html.unescape(child.text))
             return
-        if child.tag == "label" and child.getparent().tag == "list-item":
+        if tag == "label" and child.getparent().tag == "list-item":
             self.out.add(f" {_words(child)} ")
             return
-        if child.tag == MATHML + "math" or (child.tag == "inline-formula" and has_formula(child)):
+        if tag == MATHML + "math" or (tag == "inline-formula" and has_formula(child)):
             self.out.formula(formula_text(child))
             return
-        if child.tag in SILENT or child.tag.startswith(MATHML):
-            if child.tag in GAPS:
+        if tag in SILENT or tag.startswith(MATHML):
+            if tag in GAPS:
                 self.out.gap()
             return
-        exponent = exponent_of(child, self.out.tail) if child.tag == "sup" else None
+        exponent = exponent_of(child, self.out.tail) if tag == "sup" else None
         if exponent is not None:
             self.out.add(exponent)
             return
-        if child.tag in FLOATS:
+        if tag in FLOATS:
             self.floats.append(child)
             return
-        if child.tag in ("break", "p", "title"):
+        if tag in ("break", "p", "title"):
             self.out.add(" ")
         start = self.out.length
         self._inline(child)
-        if child.tag == "xref":
+        if tag == "xref":
             self._mention(child, start)
 
     def _mention(self, xref: Any, start: int) -> None:
@@ -272,7 +271,7 @@ def _is_footnote_mark(xref: Any) -> bool:
 
 def folded(element: Any) -> str:
     """All text of an element, white space folded; empty for None."""
-    return "" if element is None else " ".join(" ".join(map(str, element.itertext())).split())
+    return "" if element is None else " ".join(" ".join(element.itertext()).split())
 
 
 def _license(element: Any) -> str | None:

@@ -43,7 +43,8 @@ class TextBuilder:
         if piece[-1].isspace() and words and words != " ":
             words += " "
         if words:
-            self._append(words)
+            self._pieces.append(words)
+            self.length += len(words)
             self._after_space = words[-1] == " "
 
     def gap(self) -> None:
