@@ -187,6 +187,7 @@ def test_blocks_without_paragraphs_are_read() -> None:
     [
         ("Acknowledgements", True),
         ("5. Funding Sources", True),
+        ("IV. Funding", True),
         ("Funding/Support", True),
         ("Author contribution statement", True),
         ("Conflict of interest and funding", True),

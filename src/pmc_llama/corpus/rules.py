@@ -8,7 +8,10 @@ import msgspec
 
 from pmc_llama.corpus.paper import Paper, Span
 
-BODY_KINDS = {"title": "title", "abstract": "abstract", "sectionheader": "header", "paragraph": "paragraph"}
+PIECE_OF = {
+    **{"title": "title", "abstract": "abstract", "sectionheader": "header", "paragraph": "paragraph"},
+    "figurecaption": "caption",
+}
 _BACK_NAME = (
     r"(?:acknowledge?ments?|funding|financial (?:support|disclosures?)|grant support"
     r"|sources? of (?:funding|support|financial support)"
@@ -33,7 +36,7 @@ BACK_MATTER = re.compile(
 )
 """The whole of a heading: "Disclosure of HIV status to partners" is a chapter."""
 BACK_MATTER_WORDS = 8
-HEADER_NUMBER = re.compile(r"^\s*(?:[IVX]+\.|[A-Z]\.|\d+(?:\.\d+)*\.?)\s+")
+HEADER_NUMBER = re.compile(r"\s*(?:[ivx]+\.|[a-z]\.|\d+(?:\.\d+)*\.?)\s+")
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
 WORD = re.compile(r"[A-Za-z][a-z]+$")
 PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
@@ -68,8 +71,8 @@ def pieces_of(paper: Paper, wanted: frozenset[str]) -> list[Piece]:
     end = -1
     has_title = False
     for span in paper.spans:
-        kind = "caption" if span.kind == "figurecaption" else BODY_KINDS.get(span.kind)
-        if kind not in wanted or kind is None or span.start < end or (kind == "title" and has_title):
+        kind = PIECE_OF.get(span.kind)
+        if kind is None or kind not in wanted or span.start < end or (kind == "title" and has_title):
             continue
         has_title = has_title or kind == "title"
         start = _label_start(figures, span, end) if kind == "caption" else span.start
@@ -120,7 +123,9 @@ def _is_below(header: Piece, other: Piece) -> bool:
 
 
 def _is_back_matter(header: str) -> bool:
-    name = HEADER_NUMBER.sub("", " ".join(header.replace("’", "'").lower().split()), count=1)
+    name = " ".join(header.replace("’", "'").lower().split())
+    number = HEADER_NUMBER.match(name)
+    name = name[number.end() :] if number is not None else name
     return BACK_MATTER.fullmatch(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
 
 
