@@ -50,6 +50,22 @@ def corpus_show(
         Console().print(render_shown(shown))
 
 
+@corpus.command("audit", epilog="Example: pmc-llama corpus audit ../shared/data/pmc_oa")
+def corpus_audit(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="JATS articles, or tarballs of them.")],
+    papers: Annotated[int | None, typer.Option(min=1, help="At most so many, in order of their names.")] = None,
+) -> None:
+    """Check clean texts against the articles themselves, by publisher; exit status 1 for any finding."""
+    from rich.console import Console
+
+    from pmc_llama.corpus.audit import audit_folder, render_audit
+
+    audit = audit_folder(folder, papers)
+    Console().print(render_audit(audit))
+    if audit.found:
+        raise typer.Exit(1)
+
+
 @corpus.command("download", epilog="Example: pmc-llama corpus download s2orc -o data/s2orc")
 def corpus_download(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="pmc, or a data set of the S2 API: s2orc, papers, …")],

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from pmc_llama.corpus.citations import citations
 from pmc_llama.corpus.meditron import meditron_layout, meditron_mentions
 from pmc_llama.corpus.paper import Counts, Paper
 from pmc_llama.corpus.rules import (
     Piece,
-    citations,
     layout,
     pes2o_layout,
     pes2o_refusal,
@@ -27,7 +27,7 @@ RULE_OF: dict[str, Rule] = {
     "back_matter": lambda paper, pieces, section: without_back_matter(pieces),
     "citations": lambda paper, pieces, section: citations(paper, pieces, section.citations),
     "mentions": lambda paper, pieces, section: meditron_mentions(paper, pieces),
-    "rejoin": lambda paper, pieces, section: rejoin(pieces),
+    "rejoin": lambda paper, pieces, section: pieces if paper.true_paragraphs else rejoin(pieces),
     "characters": lambda paper, pieces, section: tidy_text(pieces),
     "rare_words": lambda paper, pieces, section: without_rare_words(pieces, section.word_counts),
     "empty_headers": lambda paper, pieces, section: without_empty_headers(pieces),

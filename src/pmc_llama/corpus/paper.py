@@ -68,6 +68,8 @@ class Paper(msgspec.Struct):
     """Text recognised from scanned pages."""
     version: int = 0
     """Larger is newer, among versions of one paper in one format."""
+    true_paragraphs: bool = False
+    """The format marks paragraphs as their authors set them: none is cut by a page."""
     invalid_spans: int = 0
     """Spans that pointed outside the text or could not be read; they are left out and counted."""
 

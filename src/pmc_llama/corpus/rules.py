@@ -1,44 +1,51 @@
 """The cleaning rules: each takes the pieces of a paper and returns what it leaves of them."""
 
-import itertools
 import re
 import unicodedata
-from bisect import bisect_left
 from collections import Counter
 
 import msgspec
 
 from pmc_llama.corpus.paper import Paper, Span
 
-BODY_KINDS = {"title": "title", "abstract": "abstract", "sectionheader": "header", "paragraph": "paragraph"}
+PIECE_OF = {
+    **{"title": "title", "abstract": "abstract", "sectionheader": "header", "paragraph": "paragraph"},
+    "figurecaption": "caption",
+}
+_BACK_NAME = (
+    r"(?:acknowledge?ments?|funding|financial (?:support|disclosures?)|grant support"
+    r"|sources? of (?:funding|support|financial support)"
+    r"|(?:(?:declarations?|statements?) of |potential )?(?:competing|conflicts?(?: of)?|conflicting|financial)"
+    r" (?:\w+ )?interests?"
+    r"|conflicts of interest|disclosures?|(?:author|authors|author's|authors') ?contributions?"
+    r"|contributors(?:hip)?|author information|authors' information|transparency document"
+    r"|(?:data|code)(?: and \w+)? (?:availability|accessibility)|availability of (?:data|supporting data|materials?)"
+    r"|(?:electronic )?supplement(?:ary|al) (?:data|materials?|information|files?)|supporting information"
+    r"|additional (?:files?|information)|appendi(?:x|ces)|references|bibliography|literature cited|publisher's note"
+    r"|pre-publication history)"
+)
+_BACK_TAIL = (
+    r"(?:[ /](?:statements?|sources?|information|support|declarations?|notes?|sections?|and \w+|[a-z0-9]{1,3}"
+    r"|(?<=references )(?:and|cited) .*|(?<=appendix )\w+))*"
+)
 BACK_MATTER = re.compile(
-    r"acknowledge?ments?|funding|financial (?:support|disclosures?)|grant support|sources? of (?:funding|support)"
-    r"|(?:declarations? of )?(?:competing|conflicts?(?: of)?|conflicting|financial) (?:\w+ )?interests?|disclosures?"
-    r"|authors?'? ?s?'? contributions?|contributors|author information|authors' information"
-    r"|(?:data|code) (?:availability|accessibility)|availability of (?:data|supporting data|materials?)"
-    r"|supporting information|supplement(?:ary|al) (?:data|materials?|information|files?)"
-    r"|additional (?:files?|information)"
-    r"|appendi(?:x|ces)|references|bibliography|literature cited|publisher's note|pre-publication history"
+    rf"{_BACK_NAME}{_BACK_TAIL}(?:(?:,| and| &|/|;) ?{_BACK_NAME}{_BACK_TAIL})*[ .:]*|appendi(?:x|ces)\b[ .:\d].*"
+    r"|additional files? \d.*|funding for travel .*"
+    r"|supplement(?:ary|al) (?:materials?|information|data(?:sets?)?|files?|figures?|tables?)"
+    r"(?: (?:figures?|tables?|and|files?|[a-z]?\d+))*[ .:]*"
 )
+"""The whole of a heading: "Disclosure of HIV status to partners" is a chapter."""
 BACK_MATTER_WORDS = 8
-HEADER_NUMBER = re.compile(r"\s*(?:[IVX]+\.|[A-Z]\.|\d+(?:\.\d+)*\.?)\s+")
-CITED = "\ue000"
-_FILLER = (
-    r"(?:\s|[,;:&/.\u2010-\u2015-]|\b(?:and|see|also|e\.g|i\.e|cf|refs?|references?|reviewed in|for reviews?|in|by)\b)*"
-)
-_CITED_LIST = rf"{CITED}(?:{_FILLER}{CITED})*"
-_GROUP = rf"[\[(]{_FILLER}{_CITED_LIST}{_FILLER}[\])]"
-MARKS = re.compile(  # begins with a set of characters, which the engine searches for fast
-    rf"[\[({CITED}](?:(?<={CITED})(?:[\s,;&\u2010-\u2015-]*{CITED})*"
-    rf"|(?<=[\[(])(?P<group>{_FILLER}(?:{_CITED_LIST}|{_GROUP}(?:{_FILLER}{_GROUP})*){_FILLER}[\])]))",
-    re.IGNORECASE,
-)
+HEADER_NUMBER = re.compile(r"\s*(?:[ivx]+\.|[a-z]\.|\d+(?:\.\d+)*\.?)\s+")
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
 WORD = re.compile(r"[A-Za-z][a-z]+$")
 PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
 PES2O_MIN_YEAR = 1970
 PES2O_MIN_PARAGRAPHS = 5
 PES2O_TOP_WORD_SHARE = 0.075
+SENTENCE_ENDS = ".?!…。！？．"
+CLOSING = "\"'”’»›)]」』）】"
+CONTROLS = bytes([*range(32), 127])
 LINE_HYPHEN = re.compile(r"(?<=[a-z])-\n\s*(?=[a-z])")
 
 
@@ -64,8 +71,8 @@ def pieces_of(paper: Paper, wanted: frozenset[str]) -> list[Piece]:
     end = -1
     has_title = False
     for span in paper.spans:
-        kind = "caption" if span.kind == "figurecaption" else BODY_KINDS.get(span.kind)
-        if kind not in wanted or kind is None or span.start < end or (kind == "title" and has_title):
+        kind = PIECE_OF.get(span.kind)
+        if kind is None or kind not in wanted or span.start < end or (kind == "title" and has_title):
             continue
         has_title = has_title or kind == "title"
         start = _label_start(figures, span, end) if kind == "caption" else span.start
@@ -116,71 +123,10 @@ def _is_below(header: Piece, other: Piece) -> bool:
 
 
 def _is_back_matter(header: str) -> bool:
-    name = HEADER_NUMBER.sub("", " ".join(header.replace("’", "'").lower().split()), count=1)
-    return BACK_MATTER.match(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
-
-
-def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
-    """`drop` citations with their brackets, `tag` them as [citation], or `keep` them.
-
-    A citation that is part of the sentence ("Smith et al. showed") stays in all modes.
-    """
-    spans = [span for span in paper.spans if span.kind == "bibref"]
-    if mode == "keep" or not spans:
-        return pieces
-    starts = [span.start for span in spans]
-    tag = "[citation]" if mode == "tag" else ""
-    for piece in pieces:
-        end = piece.start + len(piece.text)
-        inside = spans[bisect_left(starts, piece.start) : bisect_left(starts, end)]
-        if inside and piece.kind != "title":
-            piece.text = _without_citations(piece, inside, tag)
-    return pieces
-
-
-def _without_citations(piece: Piece, spans: list[Span], tag: str) -> str:
-    """Put a mark in place of each citation, but not of brackets at its ends; then remove marks by bracket groups."""
-    source = piece.text.replace(CITED, " ")
-    parts, cited, position = [], [], 0
-    for span in spans:
-        start, end = span.start - piece.start, min(span.end - piece.start, len(source))
-        if start < position:
-            continue
-        words = source[start:end]
-        inner = words.strip("[](){} ,;")
-        if not inner:
-            continue
-        lead = words.index(inner)
-        parts += [source[position : start + lead], CITED]
-        position = start + lead + len(inner)
-        cited.append(inner)
-    marked = "".join([*parts, source[position:]])
-    return _resolve_marks(marked, cited, tag)
-
-
-def _resolve_marks(marked: str, cited: list[str], tag: str) -> str:
-    """Remove bracket groups of marks and bare numbers; give marks that are words of the sentence their words back."""
-    parts, position, used = [], 0, 0
-    for match in MARKS.finditer(marked):
-        before, marks = marked[position : match.start()], match.group()
-        words = cited[used : used + marks.count(CITED)]
-        used += len(words)
-        position = match.end()
-        if match["group"] is None and any(character.isalpha() for word in words for character in word):
-            between = marks.split(CITED)  # what stood before, between and after the marks
-            parts += [before, "".join(itertools.chain.from_iterable(zip(between, [*words, ""], strict=True)))]
-        elif tag:
-            parts += [before, tag]
-        else:
-            parts.append(_closed_up(before, marked[position : position + 1], match["group"] is not None))
-    return "".join([*parts, marked[position:]])
-
-
-def _closed_up(before: str, following: str, is_group: bool) -> str:
-    """The text before a removed citation, without the blank or separator that belonged to it."""
-    if following in ("]", ")"):
-        return before.rstrip(" \n\t;,")
-    return before.rstrip() if is_group or following in (".", ",", ";", ":") else before
+    name = " ".join(header.replace("’", "'").lower().split())
+    number = HEADER_NUMBER.match(name)
+    name = name[number.end() :] if number is not None else name
+    return BACK_MATTER.fullmatch(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
 
 
 def rejoin(pieces: list[Piece]) -> list[Piece]:
@@ -201,17 +147,26 @@ def _continues(before: str, after: str) -> bool:
     opens = before.rfind("(") > before.rfind(")")
     first_close, first_open = after.find(")"), after.find("(")
     closes = first_close >= 0 and (first_open < 0 or first_close < first_open)
-    return " " not in after or before[-1] not in ".?!" or (opens and closes)
+    ended = (before.rstrip(CLOSING) or before)[-1] in SENTENCE_ENDS
+    return " " not in after or not ended or (opens and closes)
 
 
 def tidy_text(pieces: list[Piece]) -> list[Piece]:
     """NFC; no control or invisible characters, no hyphens at line ends, single blanks; drop what is empty then."""
     for piece in pieces:
         text = piece.text  # blanks other than " " are not printable
-        if not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
+        if not _is_printable(text) or "  " in text or text[:1] == " " or text[-1:] == " ":
             text = _tidy_blanks(text)
         piece.text = text if text.isascii() else unicodedata.normalize("NFC", text)
     return [piece for piece in pieces if piece.text]
+
+
+def _is_printable(text: str) -> bool:
+    """`str.isprintable`, three times as fast where all is ASCII."""
+    if not text.isascii():
+        return text.isprintable()
+    content = text.encode("ascii")
+    return len(content.translate(None, CONTROLS)) == len(content)
 
 
 def _tidy_blanks(text: str) -> str:

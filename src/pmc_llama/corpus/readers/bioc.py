@@ -68,6 +68,7 @@ class BiocReader:
         infons = document.infons | document.passages[0].infons
         paper = Paper(
             text="",
+            true_paragraphs=True,
             local_id=f"{options.source}:{document.id}",
             pmcid=parse_pmcid(infons.get("article-id_pmc") or document.id),
             pmid=parse_pmid(infons.get("article-id_pmid")),

@@ -6,33 +6,13 @@ from typing import Any
 from lxml import etree
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, tidy_spans
+from pmc_llama.corpus.readers.jats_inline import exponent_of, formula_text, has_formula
 from pmc_llama.corpus.readers.jats_license import license_of
 from pmc_llama.corpus.readers.jats_meta import PMC_TYPES, version_of
+from pmc_llama.corpus.readers.jats_tags import BLOCKS, FLOATS, FOOTNOTES, GAPS, LABELS, LINES, PARAGRAPHS, SILENT
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
-FLOATS = {"fig": "fig", "table-wrap": "tab"}
-SILENT = {
-    *("disp-formula", "disp-formula-group", "tex-math", "math", "graphic", "inline-graphic", "media", "label"),
-    *("supplementary-material", "inline-supplementary-material", "sub-article", "response", "fn", "fn-group"),
-    *("object-id", "alternatives", "ref-list", "permissions", "sec-meta", "table", "table-wrap-foot", "chem-struct"),
-}
-BLOCKS = {
-    *(
-        "p",
-        "sec",
-        "list",
-        "list-item",
-        "def-list",
-        "def-item",
-        "def",
-        "disp-quote",
-        "boxed-text",
-        "statement",
-        "speech",
-    ),
-    *("verse-group", "fig-group", "table-wrap-group", "floats-group", *FLOATS),
-}
 XREF_KINDS = {"bibr": "bibref", "fig": "figureref", "table": "tableref"}
 OTHER_ABSTRACTS = {"graphical", "teaser", "toc", "editor", "author-highlights"}
 BIB_KINDS = {"article-title": "bibtitle", "surname": "bibauthorlastname"}
@@ -80,11 +60,15 @@ class _Article:
         self.article = article
         self.wants_titles = wants_titles
         self.meta = next(article.iter("article-meta"), None)
+        self.references = {
+            one.get("id") for one in article.iter("ref", "mixed-citation", "element-citation", "citation")
+        }
         self.out = TextBuilder()
         self.floats: list[Any] = []
+        self.label = ""  # of the list item whose text comes next
 
     def paper(self) -> Paper:
-        paper = Paper(text="")
+        paper = Paper(text="", true_paragraphs=True)
         self._front(paper)
         self._abstracts()
         body = self.article.find("body")
@@ -145,20 +129,28 @@ class _Article:
 
     def _blocks(self, parent: Any, depth: int) -> None:
         """Headers and paragraphs under `parent`, in document order."""
+        inside = parent.tag
         for child in parent:
-            if child.tag == "title":
+            tag = child.tag
+            if tag == "title" and inside not in LINES:
                 label = parent.find("label")
                 self._span("sectionheader", child, number=folded(label).rstrip(".") or None, depth=max(depth, 1))
-            elif child.tag in FLOATS:
+            elif tag in LABELS and (tag != "label" or inside == "list-item"):
+                self.label = self.label or _words(child)
+            elif tag in FLOATS:
                 self.floats.append(child)
-            elif child.tag == "p" or (child.tag in BLOCKS and child.text and child.text.strip()):
+            elif tag in PARAGRAPHS or tag == "title" or (tag in BLOCKS and child.text and child.text.strip()):
                 self._paragraph(child, depth)
-            elif isinstance(child.tag, str) and child.tag not in SILENT and not child.tag.startswith(MATHML):
-                self._blocks(child, depth + 1 if child.tag == "sec" else depth)
+            elif isinstance(tag, str) and tag not in SILENT and not tag.startswith(MATHML):
+                self._blocks(child, depth + 1 if tag == "sec" else depth)
+                self.label = ""
 
     def _paragraph(self, paragraph: Any, depth: int) -> None:
         """A paragraph. Blocks inside it (lists, quotations) become paragraphs of their own, its rest follows them."""
         self._piece = self.out.length
+        if self.label:
+            self.out.add(self.label + " ")
+            self.label = ""
         self.out.add(paragraph.text)
         for child in paragraph:
             if child.tag in BLOCKS:
@@ -196,22 +188,45 @@ class _Article:
             self.out.add(child.tail)
 
     def _inline_child(self, child: Any) -> None:
-        if not isinstance(child.tag, str):
+        tag = child.tag
+        if not isinstance(tag, str):
             if isinstance(child, etree._Entity):
                 self.out.add(html.unescape(child.text))
             return
-        if child.tag in SILENT or child.tag.startswith(MATHML):
+        if tag == "label" and child.getparent().tag == "list-item":
+            self.out.add(f" {_words(child)} ")
             return
-        if child.tag in FLOATS:
+        if tag == MATHML + "math" or (tag == "inline-formula" and has_formula(child)):
+            self.out.formula(formula_text(child))
+            return
+        if tag in SILENT or tag.startswith(MATHML):
+            if tag in GAPS:
+                self.out.gap()
+            return
+        exponent = exponent_of(child, self.out.tail) if tag == "sup" else None
+        if exponent is not None:
+            self.out.add(exponent)
+            return
+        if tag in FLOATS:
             self.floats.append(child)
             return
-        if child.tag in ("break", "p", "title"):
+        if tag in ("break", "p", "title"):
             self.out.add(" ")
         start = self.out.length
         self._inline(child)
-        kind = XREF_KINDS.get(child.get("ref-type", "")) if child.tag == "xref" else None
+        if tag == "xref":
+            self._mention(child, start)
+
+    def _mention(self, xref: Any, start: int) -> None:
+        """A cross-reference is a citation when it points at a reference, whatever type it states.
+
+        Marks of footnotes count as citations too: they lead out of the text and go as those do.
+        """
+        targets = (xref.get("rid") or "").split()
+        is_citation = not self.references.isdisjoint(targets)
+        kind = "bibref" if is_citation or _is_footnote_mark(xref) else XREF_KINDS.get(xref.get("ref-type", ""))
         if kind is not None:
-            self.out.span(kind, start, self.out.length, ref=(child.get("rid") or "").split(" ")[0] or None)
+            self.out.span(kind, start, self.out.length, ref=targets[0] if targets else None)
 
     def _references(self) -> None:
         for reference in self.article.iterfind("back//ref"):
@@ -231,7 +246,7 @@ class _Article:
         for tag, prefix in FLOATS.items():
             for number, element in enumerate(item for item in self.floats if item.tag == tag):
                 start = self.out.length
-                self.out.add(folded(element.find("label")) + " ")
+                self.out.add(_words(element.find("label")) + " ")
                 caption, caption_start = element.find("caption"), self.out.length
                 if caption is not None:
                     self._inline(caption)
@@ -242,6 +257,16 @@ class _Article:
                     self.out.span("table", start, self.out.length)
                 self.out.span("figure", start, self.out.length, ref=element.get("id") or f"{prefix}_{number}")
                 self.out.end_block()
+
+
+def _words(element: Any) -> str:
+    """The text of an element as it is set, `F<sc>ig</sc>` being one word; empty for None."""
+    return "" if element is None else " ".join("".join(map(str, element.itertext())).split())
+
+
+def _is_footnote_mark(xref: Any) -> bool:
+    """Whether a cross-reference is the raised letter, number or star of a footnote."""
+    return xref.get("ref-type") in FOOTNOTES and len(folded(xref)) <= 2
 
 
 def folded(element: Any) -> str:
