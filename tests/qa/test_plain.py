@@ -89,10 +89,12 @@ def test_rounded_models_project_onto_the_vocabulary_in_fp32(tmp_path: Path) -> N
     found = score(model, words, matrix.QUESTIONS, prompt="lm-eval")
     for one, question in zip(found, matrix.QUESTIONS, strict=True):
         encoded = encode_prompts(words, [render("lm-eval", question, None, ())])[0]
-        hidden = model.base_model(torch.tensor([encoded.context])).last_hidden_state[0, -1].float()
-        right = (hidden @ model.lm_head.weight.float().T / 8).log_softmax(-1)
-        letters = [part[0] for part in encoded.continuations]
-        assert one.option_logprobs == pytest.approx(right[letters].tolist(), abs=1e-3)
+        right = []
+        for part in encoded.continuations:
+            hidden = model.base_model(torch.tensor([encoded.context + part[:-1]])).last_hidden_state[0, -len(part) :]
+            logprobs = (hidden.float() @ model.lm_head.weight.float().T / 8).log_softmax(-1)
+            right.append(float(logprobs.gather(1, torch.tensor(part)[:, None]).sum()))
+        assert one.option_logprobs == pytest.approx(right, abs=1e-3)
     assert model.lm_head.forward.__func__ is torch.nn.Linear.forward  # as it was
 
 

@@ -18,6 +18,16 @@ SHAPES: dict[str, dict[str, int | float]] = {
     "huggyllama/llama-13b": _llama_1(5120, 13824, 40, 40),
     "huggyllama/llama-30b": _llama_1(6656, 17920, 60, 52),
     "huggyllama/llama-65b": _llama_1(8192, 22016, 80, 64),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": {
+        "vocab_size": 49152,
+        "max_position_embeddings": 8192,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "tie_word_embeddings": True,
+    },
     "meta-llama/Llama-3.1-8B": {
         "vocab_size": 128256,
         "max_position_embeddings": 131072,
@@ -28,4 +38,5 @@ SHAPES: dict[str, dict[str, int | float]] = {
         "num_key_value_heads": 8,
     },
 }
-"""LlamaConfig fields by hub id (Touvron et al. 2023, table 2; Grattafiori et al. 2024, table 3)."""
+"""LlamaConfig fields by hub id (Touvron et al. 2023, table 2; Grattafiori et al. 2024, table 3; SmolLM2's own
+configuration)."""
