@@ -108,8 +108,6 @@ def shape_on_meta(config: PretrainedConfig, lora: LoraSection | None, dtype: tor
     config.architectures = [type(model).__name__]  # sharding changes the class's name
     refuse_architecture(model)
     model.get_input_embeddings().padding_idx = None  # its row would get no gradient, and often ends texts as well
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)  # some keep a type of their own, which cannot be sharded together
     with torch.device("meta"):
         whole: nn.Module = model if lora is None else add_adapters(model, lora)
     return whole
