@@ -18,6 +18,7 @@ from pmc_llama.errors import InputError
 from pmc_llama.files import told_where, write_json
 from pmc_llama.model.gguf import write_gguf
 from pmc_llama.model.save import save_tensors
+from pmc_llama.model.weights import INDEX, part_name
 from pmc_llama.progress import Progress
 
 _WRAPPERS = ("model", "state_dict", "module", "model_state_dict")
@@ -78,7 +79,7 @@ def convert_bin(folder: Path, out: Path) -> None:
     sizes = sum(file.stat().st_size for file in files)
     with _new_folder(out) as partial, Progress("convert", sizes / 1e6, "MB") as progress:
         for number, file in enumerate(files, 1):
-            name = "model.safetensors" if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
+            name = part_name(number, len(files))
             tensors = _owned(_read(file), progress)
             twice = sorted(set(tensors) & set(index))
             if twice:
@@ -88,7 +89,7 @@ def convert_bin(folder: Path, out: Path) -> None:
             total_bytes += sum(tensor.nbytes for tensor in tensors.values())
         if len(files) > 1:
             value = {"metadata": {"total_size": total_bytes}, "weight_map": index}
-            write_json(partial / "model.safetensors.index.json", value)
+            write_json(partial / INDEX, value)
         for other in sorted(folder.iterdir()):
             if _stays(other):
                 shutil.copyfile(other, partial / other.name)

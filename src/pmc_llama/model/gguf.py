@@ -9,6 +9,7 @@ import torch
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import sha256_file, write_text
+from pmc_llama.model.folders import first_line
 
 _SPLIT_FILE = re.compile(r"-\d{5}-of-(\d{5})$")
 _ROPE_FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
@@ -49,7 +50,7 @@ def _facts(file: Path) -> dict[str, Any]:
     except PermissionError:
         raise
     except Exception as error:  # of a damaged file the reader believes anything
-        raise InputError(f"{file} is damaged, or no GGUF: {_first_line(error)}") from None
+        raise InputError(f"{file} is damaged, or no GGUF: {first_line(error)}") from None
     scaled = [name for name in _ROPE_FACTORS if name in found]
     if scaled:
         raise InputError(
@@ -72,7 +73,7 @@ def _model(file: Path) -> Any:
             output_loading_info=True,
         )
     except (ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{file} cannot be read as a language model: {_first_line(error)}") from None
+        raise InputError(f"{file} cannot be read as a language model: {first_line(error)}") from None
     wrong = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
     if wrong:
         kind, names = next(iter(wrong.items()))
@@ -91,7 +92,7 @@ def _tokenizer(file: Path, facts: dict[str, Any]) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
     except (ValueError, KeyError) as error:
-        raise InputError(f"{file} holds no usable tokenizer: {_first_line(error)}") from None
+        raise InputError(f"{file} holds no usable tokenizer: {first_line(error)}") from None
     if facts.get("tokenizer.ggml.model") == "gpt2":
         _split_as(tokenizer, str(facts.get("tokenizer.ggml.pre", "default")), file)
     return tokenizer
@@ -119,7 +120,3 @@ def _readme(file: Path, facts: dict[str, Any]) -> str:
         f"{head}# {facts.get('general.name', file.stem)}\n\nConverted by pmc-llama from `{file.name}` (GGUF, {kinds}; "
         f"SHA-256 `{sha256_file(file)}`) to bf16. What quantisation took is not back.\n"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

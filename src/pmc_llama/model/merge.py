@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, write_json
+from pmc_llama.model.reading import refuse_untied
 from pmc_llama.model.save import divide, save_tensors
 from pmc_llama.model.tensors import TensorFile, tensor_files
-from pmc_llama.model.weights import INDEX
+from pmc_llama.model.weights import INDEX, part_name
 
 PART_BYTES = 2 * 2**30
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -45,7 +46,7 @@ def write_weights(
     files = tensor_files(folder)
     tied = bool(config.get("tie_word_embeddings")) and _EMBEDDING in files
     if tied and _HEAD in files:
-        _check_tied(folder, files)
+        refuse_untied(folder, files, [_EMBEDDING, _HEAD])
         del files[_HEAD]
     change = None if adapter is None else Adapter.read(adapter, files, tied)
     types = {name: dtype if file.dtype(name).is_floating_point else file.dtype(name) for name, file in files.items()}
@@ -53,7 +54,7 @@ def write_weights(
     parts = divide(sizes, part_bytes)
     index: dict[str, str] = {}
     for number, names in enumerate(parts, 1):
-        part = "model.safetensors" if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        part = part_name(number, len(parts))
         save_tensors({name: _value(files[name], name, types[name], change) for name in names}, out / part)
         index |= dict.fromkeys(names, part)
     if len(parts) > 1:
@@ -75,12 +76,6 @@ def _value(file: TensorFile, name: str, dtype: torch.dtype, change: "Adapter | N
     if dtype == torch.float16 and bool((cast.isinf() & value.isfinite()).any()):
         raise InputError(f"{file.path}: {name} has values that fp16 cannot hold: choose bf16 or fp32")
     return cast
-
-
-def _check_tied(folder: Path, files: dict[str, TensorFile]) -> None:
-    head, embedding = (files[name].read(name) for name in (_HEAD, _EMBEDDING))
-    if not torch.equal(head, embedding):
-        raise InputError(f"model {folder}: config.json ties {_HEAD} to {_EMBEDDING}, but the file's values differ")
 
 
 @dataclass(frozen=True)

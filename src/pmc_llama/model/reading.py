@@ -62,7 +62,7 @@ def read_weights(model: nn.Module, folder: Path) -> None:
     Raises InputError as `match_weights` does, and where tied weights differ.
     """
     for value, files, names in match_weights(model, folder):
-        _refuse_untied(folder, files, names)
+        refuse_untied(folder, files, names)
         _read_into(files[names[0]], names[0], value)
 
 
@@ -133,13 +133,14 @@ def _refuse_misfit(folder: Path, file: TensorFile, name: str, value: Tensor) -> 
         raise InputError(f"model {folder}: {name} is quantised ({kind}); take the model it was made from")
 
 
-def _refuse_untied(folder: Path, files: Mapping[str, TensorFile], names: Sequence[str]) -> None:
+def refuse_untied(folder: Path, files: Mapping[str, TensorFile], names: Sequence[str]) -> None:
+    """Raise InputError where tensors that a configuration ties, and that are all in the files, have other values."""
     first = names[0]
     for other in names[1:]:
         if not torch.equal(files[first].read(first), files[other].read(other)):
             raise InputError(
-                f"model {folder}: its config.json ties {first} and {other}, but the files hold two different matrices "
-                "(`tie_word_embeddings: false` says that they count)"
+                f"model {folder}: its config.json ties {other} to {first}, but the files hold two different matrices, "
+                "whose values differ (`tie_word_embeddings: false` says that both count)"
             )
 
 

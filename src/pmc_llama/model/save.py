@@ -15,6 +15,7 @@ from pmc_llama.errors import StorageError
 from pmc_llama.files import read_json, write_json
 from pmc_llama.model.portable import portable
 from pmc_llama.model.stops import kept_end_ids
+from pmc_llama.model.weights import INDEX, part_name
 
 MAX_PART_BYTES = 4 * 2**30
 
@@ -45,7 +46,7 @@ def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
     parts = divide({name: value.numel() * value.element_size() for name, value in parameters.items()}, MAX_PART_BYTES)
     index: dict[str, str] = {}
     for number, names in enumerate(parts, 1):
-        file = "model.safetensors" if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        file = part_name(number, len(parts))
         tensors = {}
         for name in names:
             whole = _whole(parameters[name])
@@ -56,9 +57,7 @@ def _write_model(model: PreTrainedModel, folder: Path, is_first: bool) -> None:
             index |= dict.fromkeys(names, file)
     if is_first and len(parts) > 1:
         total_bytes = sum(value.numel() * value.element_size() for value in parameters.values())
-        write_json(
-            folder / "model.safetensors.index.json", {"metadata": {"total_size": total_bytes}, "weight_map": index}
-        )
+        write_json(folder / INDEX, {"metadata": {"total_size": total_bytes}, "weight_map": index})
     if is_first:
         _write_configs(model, folder)
 

@@ -21,3 +21,8 @@ def weight_files(folder: Path) -> list[Path]:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{index} is damaged: it has no `weight_map` from tensors to files") from None
     return [single] if single.is_file() else []
+
+
+def part_name(number: int, count: int) -> str:
+    """Name of file `number` (1 … `count`) of a model's weights."""
+    return SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
