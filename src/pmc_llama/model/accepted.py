@@ -24,7 +24,7 @@ def refuse_architecture(model: PreTrainedModel) -> None:
     config, name = model.config, type(model).__name__
     if getattr(config, "quantization_config", None) is not None:
         raise RecipeError(
-            f"the base's weights are quantised (`quantization_config` in its config.json), which training does not "
+            "the base's weights are quantised (`quantization_config` in its config.json), which training does not "
             f"read: take the {name} it was made from, or write one out with `dequantize`"
         )
     changed = changed_logits(model)

@@ -34,7 +34,7 @@ def prove_isolation(net: Any, world: World) -> None:
     if max(losses) - min(losses) > TOLERANCE * abs(losses[0]):
         raise RecipeError(
             f"{net.config.architectures[0]}: the loss of a document of {DOCUMENT_TOKENS} tokens is "
-            f"{', '.join(f'{loss / (DOCUMENT_TOKENS - 1):.4f}' for loss in losses)} a token beside three neighbours: "
+            f"{', '.join(f'{loss / (DOCUMENT_TOKENS - 1):.4f}' for loss in losses)} per token beside three neighbours: "
             "packed documents see each other in this architecture, so it cannot be trained on packed rows"
         )
 

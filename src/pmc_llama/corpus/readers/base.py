@@ -127,7 +127,7 @@ def line_blocks(
 def json_blocks(
     stream: BinaryIO, name: str, refuse: Callable[[bytes, int, int], str | None] | None = None
 ) -> Iterator[Block]:
-    """Blocks of JSON records: one a line, or the file's one value over many lines; of a list, its entries.
+    """Blocks of JSON records: one per line, or the file's one value over many lines; of a list, its entries.
 
     `refuse` is asked for lines only.
     """

@@ -45,7 +45,7 @@ _container_decoder = msgspec.json.Decoder(_Container)
 
 
 class BiocReader:
-    """Reads files with one collection, or a list or lines of them, and with one document a line."""
+    """Reads files with one collection, or a list or lines of them, and with one document per line."""
 
     name = "bioc"
 
