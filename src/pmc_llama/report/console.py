@@ -26,4 +26,4 @@ def print_results(results: Results) -> None:
             f"{points(row.delta_mean)} ({signed_interval(row.ci95)})",
             p_value(row.holm_p),
         )
-    Console(width=None if Console().is_terminal else 120).print(table)
+    Console(width=None if Console().is_terminal else 140).print(table)
