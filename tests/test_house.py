@@ -20,6 +20,7 @@ LAYERS = [
     {"model"},
     {"train"},
     {"qa"},
+    {"results"},
     {"corpus", "tokens", "minimed", "report", "release", "serve"},
     {"experiment"},
     {"checks", "plan", "doctor"},

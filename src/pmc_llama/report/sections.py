@@ -6,7 +6,7 @@ from typing import Any
 
 from pmc_llama.report import contamination, corpora, curves, figures, views
 from pmc_llama.report.layout import Column, Row, Table
-from pmc_llama.report.predictions import cells
+from pmc_llama.results.predictions import cells
 from pmc_llama.report.published import published_table, real_formats
 from pmc_llama.report.run import Run
 from pmc_llama.report.subjects import subjects_table
@@ -50,7 +50,7 @@ def results_section(run: Run, regime: str | None) -> Section:
     tables = [
         views.paper_table(results, run.recipe),
         published_table(real_formats(run.recipe)),
-        subjects_table(run.predictions, run.questions, regime),
+        subjects_table(run.predictions, run.questions, regime, results.compared),
         views.differences_table(results),
         views.cells_table(results),
         views.baselines_table(results, run.fixed_options),
@@ -59,7 +59,7 @@ def results_section(run: Run, regime: str | None) -> Section:
         "results",
         "Results",
         [table for table in tables if table.rows],
-        figures.forest(results) + figures.data_efficiency(results, run.regimes),
+        figures.forests(results) + figures.data_efficiency(results, run.regimes),
         missing="No questions were scored in this run, so there are no accuracies to show.",
     )
 

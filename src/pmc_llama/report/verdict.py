@@ -120,7 +120,7 @@ def _seeds(rows: list[Summary]) -> str:
 
 def _baseline(rows: list[Summary], baselines: list[Baseline]) -> str:
     best = {row.task: max(row.majority, row.chance or 0.0) for row in baselines}
-    weak = [row for row in rows if row.adapted_ci95[0] <= best[row.task]]
+    weak = [row for row in rows if row.second_ci95[0] <= best[row.task]]
     if not weak:
         return ""
     named = listing([f"{row.task} ({percent(best[row.task])})" for row in weak])

@@ -34,11 +34,12 @@ class Report(Stage):
         """Compute and write."""
         from pmc_llama.report.page import build_report
         from pmc_llama.report.run import Run
-        from pmc_llama.report.tables import compute_results
+        from pmc_llama.results.table import compute_results
 
         if context.writes:
             contaminated = Run(out.root).contaminated
-            compute_results(out.predictions, out.results, contaminated, made_from=origins(context))
+            made_from, compared = origins(context), context.recipe.compared
+            compute_results(out.predictions, out.results, contaminated, compared=compared, made_from=made_from)
             build_report(out.root)
         return "results.json and report.html written"
 
