@@ -6,7 +6,7 @@ import pytest
 
 from pmc_llama.report.page import build_report
 from pmc_llama.report.run import Run
-from pmc_llama.report.tables import compute_results
+from pmc_llama.results.table import compute_results
 from report.fake_run import write_run
 
 

@@ -14,9 +14,9 @@ from lxml import html
 from pmc_llama.errors import InputError
 from pmc_llama.qa.stats import mcnemar_exact
 from pmc_llama.report.page import build_report
-from pmc_llama.report.paired import sign_flip_p
+from pmc_llama.results.paired import sign_flip_p
 from pmc_llama.report.run import Run
-from pmc_llama.report.tables import compute_results
+from pmc_llama.results.table import compute_results
 from report.fake_run import write_run
 from report.readback import in_tables, mismatches, recomputed
 from report.recompute import sign_flip

@@ -10,7 +10,7 @@ from lxml import html
 from pmc_llama.errors import InputError
 from pmc_llama.records.results import Results
 from pmc_llama.report.page import build_report
-from pmc_llama.report.tables import compute_results
+from pmc_llama.results.table import compute_results
 from report.fake_run import HOSTILE, write_run
 
 

@@ -16,7 +16,7 @@ from pmc_llama.report.compare import compare
 from pmc_llama.report.page import build_report
 from pmc_llama.report.published import PAIRS, SIZES, published_table, real_formats, unpaired_p
 from pmc_llama.report.run import Run
-from pmc_llama.report.tables import compute_results
+from pmc_llama.results.table import compute_results
 from pmc_llama.report.verdict import Verdict, judge
 from report.fake_run import REGIMES, write_run
 

@@ -10,10 +10,10 @@ from pmc_llama.files import write_text
 from pmc_llama.records.results import OverSeeds, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.page import render
-from pmc_llama.report.predictions import Cell, cells, read_predictions
+from pmc_llama.results.predictions import Cell, cells, read_predictions
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import flat
-from pmc_llama.report.tables import over_seeds, with_holm
+from pmc_llama.results.table import over_seeds, with_holm
 from pmc_llama.report.text import count, listing, p_value, percent, points, signed_interval
 from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import MODELS, mean_accuracy

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pmc_llama.code import code_hash
 from pmc_llama.experiment.cells import Cell, asked_as, cells
-from pmc_llama.pipeline.identity import Input, file_inputs, tokenizer_inputs
+from pmc_llama.pipeline.identity import Input, file_inputs
+from pmc_llama.pipeline.models import asking_module, further_settings, model_inputs_of
 from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.pipeline.stages.finetune import origin_of
@@ -78,24 +79,25 @@ def origins(context: Context) -> dict[str, str]:
 
 
 def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
-    regime, section = recipe.regimes[cell.regime], asked_as(recipe, cell.regime, task)
+    regime, section = recipe.regimes[cell.regime], asked_as(recipe, cell.regime, task, cell.model)
     settings: dict[str, object] = {
         "regime": recipe.settings("score")["regimes"][cell.regime],
         "task": section.settings("score"),
         "evaluate": recipe.evaluate.settings("score"),
+        **further_settings(recipe, cell.model, "score"),
     }
 
     def inputs() -> list[Input]:
         named = section.reads("score", f"tasks.{task}")
         named = [read for read in named if section.shots or not read.key.endswith(".train")]
-        return file_inputs(recipe, named) + tokenizer_inputs(recipe, template=True)
+        return file_inputs(recipe, named) + model_inputs_of(recipe, cell.model)
 
     return Work(
         answers_work(cell.name, task),
         settings,
         (RELATIVE.task_predictions(cell.name, task),),
         beside=(RELATIVE.journal(cell.name, task), RELATIVE.samples(cell.name, task)),
-        upstream=(*([tuning_work(cell.name)] if regime.tuned else []), origin_of(cell)),
+        upstream=(*([tuning_work(cell.name)] if regime.tuned else []), *origin_of(cell)),
         inputs=inputs,
-        code=code_hash("pmc_llama.qa.answer"),
+        code=code_hash(asking_module(recipe, cell.model)),
     )
