@@ -11,9 +11,10 @@ from pmc_llama.experiment.cells import Cell, asked_as, starting_model
 from pmc_llama.experiment.tuning import TuningData
 from pmc_llama.files import atomic_path, write_json
 from pmc_llama.model.load import ModelOrigin
-from pmc_llama.qa.answer import Answer, Answerer, shot_pool
+from pmc_llama.qa.backends import Answer, Backend, local_backend
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.shots import shot_pool
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import tokenizer_path
@@ -71,11 +72,11 @@ def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, labe
     )
 
 
-def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Answerer:
+def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Backend:
     """The model of a cell, loaded when it is first asked."""
     regime, tuned = recipe.regimes[cell.regime], run.tuned_model(cell.regime, cell.model, cell.seed)
     whole = regime.tuned and regime.lora is None
-    return Answerer(
+    return local_backend(
         tuned if whole else starting_model(recipe, cell),
         hf_tokenizer(tokenizer_path(recipe)),
         recipe.evaluate,
@@ -84,7 +85,7 @@ def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Answerer:
 
 
 def score_task(
-    recipe: Recipe, cell: Cell, task: str, questions: Sequence[Question], model: Answerer, out: RunDir, *, writes: bool
+    recipe: Recipe, cell: Cell, task: str, questions: Sequence[Question], model: Backend, out: RunDir, *, writes: bool
 ) -> None:
     """Ask one cell's model the questions of one task, and write its predictions into `out`."""
     section = asked_as(recipe, cell.regime, task)

@@ -97,5 +97,5 @@ def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
         beside=(RELATIVE.journal(cell.name, task), RELATIVE.samples(cell.name, task)),
         upstream=(*([tuning_work(cell.name)] if regime.tuned else []), origin_of(cell)),
         inputs=inputs,
-        code=code_hash("pmc_llama.qa.answer"),
+        code=code_hash("pmc_llama.qa.backends.folder"),
     )
