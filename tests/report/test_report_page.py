@@ -21,7 +21,7 @@ def page_text(page: Path) -> str:
 def test_a_whole_run_shows_every_part(run_dir: Path) -> None:
     tree = html.parse(str(run_dir / "report.html"))
     figures = {figure.get("id").removeprefix("figure-") for figure in tree.xpath("//figure")}
-    assert {"forest", "perplexity", "coverage", "loss-base", "loss-pretrain", "loss-tune-full"} <= figures
+    assert {"forest-base-adapted", "perplexity", "coverage", "loss-base", "loss-pretrain", "loss-tune-full"} <= figures
     assert {"funnel-corpus", "funnel-general", "reliability-usmle", "efficiency-full-usmle"} <= figures
     for figure in tree.xpath("//figure"):
         assert figure.xpath(".//*[local-name()='svg']/@aria-label")[0].strip()

@@ -1,6 +1,7 @@
 """The comparison as a grid: models x regimes x seeds. One cell is one model, tuned or not, and its predictions."""
 
 from dataclasses import dataclass
+
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import BASE
 from pmc_llama.recipe.qa import TaskSection

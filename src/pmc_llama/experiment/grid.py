@@ -8,15 +8,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pmc_llama.experiment.cells import Cell, asked_as
+from pmc_llama.experiment.cells import Cell, asked_as, cells
 from pmc_llama.experiment.models import model_of, starting_folder
 from pmc_llama.experiment.tuning import TuningData
 from pmc_llama.files import atomic_path, write_json
 from pmc_llama.model.load import ModelOrigin
-from pmc_llama.qa.answer import shot_pool
 from pmc_llama.qa.backends import Answer, Backend, open_backend
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.shots import shot_pool
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
 from pmc_llama.run_dir import RunDir
@@ -79,8 +79,7 @@ def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Backend:
     if not regime.tuned:
         return open_backend(backend)
     whole = regime.lora is None
-    tuned_model = {"folder": tuned, "adapter": None} if whole else {"adapter": tuned}
-    return open_backend(replace(backend, **tuned_model))
+    return open_backend(replace(backend, folder=tuned) if whole else replace(backend, adapter=tuned))
 
 
 def score_task(
@@ -110,6 +109,12 @@ def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[s
         pq.write_table(table.replace_schema_metadata(metadata), partial)
     shown = [_question(recipe, question) for asked in tested.values() for question in asked]
     _write(shown, QUESTIONS, out.questions)
+
+
+def describe_models(recipe: Recipe, out: RunDir) -> None:
+    """Write down what is known of the models that are asked, as they are before tuning."""
+    asked = dict.fromkeys(cell.model for cell in cells(recipe))
+    write_json(out.models, {name: open_backend(model_of(recipe, name)).describe() for name in asked})
 
 
 def questions(recipe: Recipe, task: str) -> list[Question]:

@@ -68,7 +68,7 @@ def starting_folder(recipe: Recipe, model: str) -> Path | str:
 
 
 def model_of(recipe: Recipe, model: str) -> Model:
-    """A model as it is before tuning, ready to be opened. Raises InputError where something that it needs is missing."""
+    """A model as it is before tuning, ready to be opened. Raises InputError where something is missing."""
     section = recipe.models.get(model)
     if section is not None and section.predictions is not None:
         return Model(section, recipe.evaluate, file=predictions_file(recipe, model))

@@ -20,7 +20,7 @@ from pmc_llama.tokens.encode import hf_tokenizer
 
 
 class TuningData:
-    """The examples that regimes tune on; regimes on the same questions, seeds and models of one tokenizer share them."""
+    """The examples that regimes tune on; regimes on the same questions, seeds and like models share them."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe

@@ -1,4 +1,4 @@
-"""What decides a model's answers besides the questions: settings, files and code, of the run's own models and others."""
+"""What decides a model's answers besides the questions: its settings, its files, and the code that asks it."""
 
 from typing import Any
 

@@ -37,7 +37,7 @@ class Accuracy(msgspec.Struct, frozen=True):
 
 
 class Mean(msgspec.Struct, frozen=True):
-    """One model's accuracy on one task in one regime: the mean over its seeds, with Wilson's interval over questions."""
+    """One model's accuracy on one task in one regime: the mean over seeds, with Wilson's interval over questions."""
 
     model: str
     regime: str

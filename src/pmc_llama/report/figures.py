@@ -125,13 +125,18 @@ def _efficiency(name: str, task: str, found: list[tuple[float, dict[str, Mean]]]
     columns = [Column("share", "Training questions", percent)]
     columns += [Column(model, model, percent, "95 % interval") for model in models]
     data = [
-        Row({"share": share} | {model: accuracy(rows[model]) for model in models}, "", {"regime": rows[models[0]].regime})
+        Row({"share": share} | {model: accuracy(row) for model, row in rows.items()}, "", {"regime": _regime(rows)})
         for share, rows in found
     ]
-    ends = [f"{model} from {percent(found[0][1][model].mean)} to {percent(found[-1][1][model].mean)}" for model in models]
+    (_, least), (_, most) = found[0], found[-1]
+    ends = [f"{model} from {percent(least[model].mean)} to {percent(most[model].mean)}" for model in models]
     span = f"{percent(found[0][0])} to {percent(found[-1][0])}"
     alt = f"Accuracy on {task} with {span} of the training questions: {', '.join(ends)}"
     return figure(name, f"{task}: fewer training questions", plot, alt=alt, columns=columns, rows=data)
+
+
+def _regime(rows: Mapping[str, Mean]) -> str:
+    return next(iter(rows.values())).regime
 
 
 def reliability(found: Iterable[Cell], regime: str | None) -> list[Figure]:

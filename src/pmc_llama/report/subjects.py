@@ -1,6 +1,7 @@
 """Two models within each subject of a task: where a difference comes from, with few questions each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -45,7 +46,9 @@ def subjects_table(
     found = []
     if predictions is not None and questions is not None and regime is not None:
         found = _rows(predictions, questions, regime, compared)
-    rows = [_row(row) for row in with_holm(found, family=lambda row: (row.first, row.second, row.task), p=lambda row: row.p)]
+    rows = [
+        _row(row) for row in with_holm(found, family=lambda row: (row.first, row.second, row.task), p=lambda row: row.p)
+    ]
     return Table("subjects", "By subject", columns, rows, NOTE, sortable=True)
 
 
@@ -58,7 +61,7 @@ def _rows(predictions: pl.DataFrame, questions: pl.DataFrame, regime: str, compa
         found = list(cells(mine))
         for first, second in compared:
             if seeds := list(pairs(found, (first, second))):
-                about = {"first": first, "second": second, "task": str(task), "subject": str(subject)}
+                about: dict[str, Any] = {"first": first, "second": second, "task": str(task), "subject": str(subject)}
                 rows.append(Subject(**about, **fields(over_seeds(seeds))))
     return rows
 

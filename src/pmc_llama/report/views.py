@@ -51,7 +51,9 @@ def paper_table(results: Results, recipe: Recipe | None) -> Table:
         for row in results.means:
             if row.regime == regime:
                 about.setdefault(row.model, {})[place[row.task, row.protocol].key] = accuracy(row)
-        rows += [Row({"regime": name, "model": model, **found}, model, {"regime": regime}) for model, found in about.items()]
+        rows += [
+            Row({"regime": name, "model": model, **found}, model, {"regime": regime}) for model, found in about.items()
+        ]
         for pair in results.compared:
             mine = [row for row in results.between(pair).summary if row.regime == regime]
             found = {place[row.task, row.protocol].key: _difference(row) for row in mine}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,9 @@ def pairs(found: Sequence[Cell], models: Pair) -> Iterator[CellPair]:
 def differences(found: Sequence[Cell], compared: Sequence[Pair]) -> list[Difference]:
     """One row a comparison, regime, task and seed; Holm over the tasks of one comparison, regime and seed."""
     rows = [_difference(*pair) for models in compared for pair in pairs(found, models)]
-    return with_holm(rows, family=lambda row: (row.first, row.second, row.regime, row.seed), p=lambda row: row.mcnemar_p)
+    return with_holm(
+        rows, family=lambda row: (row.first, row.second, row.regime, row.seed), p=lambda row: row.mcnemar_p
+    )
 
 
 def summaries(found: Sequence[Cell], compared: Sequence[Pair]) -> list[Summary]:
@@ -74,7 +76,7 @@ def _summaries_of(paired: list[CellPair], models: Pair) -> Iterator[Summary]:
     for first, second in paired:
         seeds_of.setdefault((first.regime, first.task), []).append((first, second))
     for (regime, task), seeds in seeds_of.items():
-        about = {"first": models[0], "second": models[1], "protocol": seeds[0][1].protocol}
+        about: dict[str, Any] = {"first": models[0], "second": models[1], "protocol": seeds[0][1].protocol}
         yield Summary(regime=regime, task=task, **about, **fields(over_seeds(seeds)))
 
 

@@ -97,13 +97,14 @@ def _with_probabilities(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def cells(frame: pl.DataFrame) -> Iterator[Cell]:
-    """The cells of the experiment: regimes and tasks as they first appear, then by seed; base, adapted, other models."""
-    in_order = frame.with_columns(
+    """The cells of the experiment: regimes and tasks as they first appear, then by seed, base before adapted."""
+    models = in_order(frame["model"].unique(maintain_order=True).to_list())
+    ordered = frame.with_columns(
         pl.col("regime").cast(pl.Enum(frame["regime"].unique(maintain_order=True))),
         pl.col("task").cast(pl.Enum(frame["task"].unique(maintain_order=True))),
-        pl.col("model").cast(pl.Enum(in_order(frame["model"].unique(maintain_order=True).to_list()))),
+        pl.col("model").cast(pl.Enum(models)),
     ).sort("regime", "task", "seed", "model", "question_id")
-    for group in in_order.partition_by("regime", "task", "seed", "model", maintain_order=True):
+    for group in ordered.partition_by("regime", "task", "seed", "model", maintain_order=True):
         yield _cell(group)
 
 

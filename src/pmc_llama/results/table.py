@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -78,7 +79,7 @@ def _means(found: list[Cell]) -> list[Mean]:
     rows = []
     for (regime, task, model), seeds in seeds_of.items():
         right, n = float(right_per_question(seeds).sum()) / len(seeds), len(seeds[0].gold)
-        about = {"protocol": seeds[0].protocol, "seeds": len(seeds), "n": n}
+        about: dict[str, Any] = {"protocol": seeds[0].protocol, "seeds": len(seeds), "n": n}
         rows.append(Mean(model, regime, task, mean=right / n, ci95=stats.wilson(right, n), **about))
     return rows
 

@@ -25,7 +25,7 @@ class Evaluate(Stage):
         recipe = context.recipe
         scored = [_scored(recipe, cell, task) for cell in cells(recipe) for task in tested(recipe)]
         code = code_hash("pmc_llama.experiment.grid")
-        outputs = (RELATIVE.predictions, RELATIVE.questions)
+        outputs = (RELATIVE.predictions, RELATIVE.questions, RELATIVE.models)
         settings = {
             "shown": {name: recipe.tasks[name].settings("score") for name in tested(recipe)},
             "tests": test_settings(recipe),
@@ -42,7 +42,7 @@ class Evaluate(Stage):
 
     def run(self, context: Context, todo: Sequence[Work]) -> str:
         """Ask cell by cell, task by task; each model is loaded once."""
-        from pmc_llama.experiment.grid import answerer, join_predictions, questions, score_task
+        from pmc_llama.experiment.grid import answerer, describe_models, join_predictions, questions, score_task
 
         recipe, names = context.recipe, {work.name: work for work in todo}
         tests = {name: questions(recipe, name) for name in tested(recipe)}
@@ -60,6 +60,7 @@ class Evaluate(Stage):
             if context.writes:
                 files = [context.run.task_predictions(cell.name, task) for cell in cells(recipe) for task in tests]
                 join_predictions(recipe, files, origins(context), out)
+                describe_models(recipe, out)
         asked = sum(len(tests[task]) for tasks in pending.values() for task in tasks)
         return f"{len(pending)} models asked {asked:,} questions, {len(cells(recipe)) - len(pending)} were up to date"
 

@@ -25,7 +25,7 @@ class Report(Stage):
                 beside=(RELATIVE.tables,),
                 upstream=("evaluate", *(["contamination"] if recipe.tasks else [])),
                 inputs=lambda: _shown(run),
-                code=code_hash("pmc_llama.report.page"),
+                code=code_hash("pmc_llama.report.page") + code_hash("pmc_llama.results.table"),
                 in_place=True,
             )
         ]
@@ -46,7 +46,7 @@ class Report(Stage):
 
 def _shown(run: RunDir) -> list[Input]:
     """The files besides the predictions that the page shows."""
-    files = [run.contamination_report, *run.instruction_files().values()]
+    files = [run.contamination_report, run.models, *run.instruction_files().values()]
     files += [training.metrics for training in run.trainings().values()]
     for name, corpus in run.corpora().items():
         files += [corpus.summary, corpus.decontamination, StoreDir(run.store(name)).info]
