@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from pmc_llama.qa.stats import ReliabilityBin, reliability_table
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Difference, Results, Summary, fields
 from pmc_llama.report.layout import Column, Row
@@ -14,6 +13,7 @@ from pmc_llama.report.svg import ADAPTED, BASE, INK, LOSS, MUTED, PAPER, RULE, F
 from pmc_llama.report.text import count, p_value, percent, plural, points, signed_interval
 from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import MODELS, mean_accuracy
+from pmc_llama.stats.calibration import ReliabilityBin, reliability_table
 
 COLOURS = {"base": BASE, "adapted": ADAPTED}
 FINDINGS = {"gain": ADAPTED, "loss": LOSS, "none": MUTED}

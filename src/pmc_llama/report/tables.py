@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
-from pmc_llama.qa import stats
 from pmc_llama.qa.question import LETTERS
 from pmc_llama.records.results import Accuracy, Baseline, Difference, OverSeeds, Results, Summary, fields
 from pmc_llama.report.paired import paired_interval, sign_flip_p
 from pmc_llama.report.predictions import Cell, cells, read_predictions
+from pmc_llama.stats.calibration import ece
+from pmc_llama.stats.intervals import wilson
+from pmc_llama.stats.macro_f1 import macro_f1
+from pmc_llama.stats.multiplicity import holm
+from pmc_llama.stats.paired import mcnemar_exact
 
 R = TypeVar("R", bound=Difference | OverSeeds)
 
@@ -62,9 +66,9 @@ def _row(cell: Cell) -> Accuracy:
         n=n,
         correct=correct,
         accuracy=correct / n,
-        ci95=stats.wilson(correct, n),
-        macro_f1=stats.macro_f1(cell.gold, cell.chosen),
-        ece=stats.ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
+        ci95=wilson(correct, n),
+        macro_f1=macro_f1(cell.gold, cell.chosen),
+        ece=ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
         brier=cell.brier,
         parse_rate=float(np.mean(cell.chosen >= 0)),
         truncated=cell.truncated,
@@ -109,7 +113,7 @@ def _comparison(base: Cell, adapted: Cell) -> Difference:
         c=c,
         delta=(c - b) / n,
         ci95=paired_interval(base.correct, adapted.correct),
-        mcnemar_p=stats.mcnemar_exact(b, c),
+        mcnemar_p=mcnemar_exact(b, c),
     )
 
 
@@ -150,9 +154,9 @@ def over_seeds(paired: list[tuple[Cell, Cell]]) -> OverSeeds:
         seeds=seeds,
         n=n,
         base_mean=float(left.mean()) / seeds,
-        base_ci95=stats.wilson(float(left.sum()) / seeds, n),
+        base_ci95=wilson(float(left.sum()) / seeds, n),
         adapted_mean=float(right.mean()) / seeds,
-        adapted_ci95=stats.wilson(float(right.sum()) / seeds, n),
+        adapted_ci95=wilson(float(right.sum()) / seeds, n),
         delta_mean=float((right - left).mean()) / seeds,
         delta_sd=float(np.std(deltas, ddof=1)) if seeds > 1 else None,
         delta_min=min(deltas),
@@ -175,7 +179,7 @@ def with_holm(rows: list[R], *, family: Callable[[R], object], p: Callable[[R], 
     for row in rows:
         members.setdefault(family(row), []).append(row)
     for group in members.values():
-        for row, adjusted in zip(group, stats.holm([p(row) for row in group]), strict=True):
+        for row, adjusted in zip(group, holm([p(row) for row in group]), strict=True):
             row.holm_p = adjusted
     return rows
 
