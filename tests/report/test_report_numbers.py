@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from lxml import html
 
 from pmc_llama.errors import InputError
-from pmc_llama.qa.stats import mcnemar_exact
 from pmc_llama.report.page import build_report
 from pmc_llama.report.run import Run
 from pmc_llama.results.paired import sign_flip_p
 from pmc_llama.results.table import compute_results
+from pmc_llama.stats.paired import mcnemar_exact
 from report.fake_run import write_run
 from report.readback import in_tables, mismatches, recomputed
 from report.recompute import sign_flip

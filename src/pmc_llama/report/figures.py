@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from pmc_llama.qa.stats import ReliabilityBin, reliability_table
 from pmc_llama.recipe.comparisons import OWN_MODELS, Pair
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Difference, Mean, Results, Summary, fields
@@ -15,6 +14,7 @@ from pmc_llama.report.text import count, p_value, percent, plural, points, signe
 from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import accuracy, less
 from pmc_llama.results.predictions import Cell
+from pmc_llama.stats.calibration import ReliabilityBin, reliability_table
 
 FINDINGS = {"gain": ADAPTED, "loss": LOSS, "none": MUTED}
 BINS = 10

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pmc_llama.qa.stats import minimum_detectable_difference
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Baseline, Difference, OverSeeds, Results, Summary
 from pmc_llama.report.text import count, listing, p_equals, percent, plural, points, signed_interval
+from pmc_llama.stats.power import minimum_detectable_difference
 
 Kind = Literal["gain", "loss", "mixed", "none", "untested"]
 ALPHA = 0.05

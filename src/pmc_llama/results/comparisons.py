@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
-from pmc_llama.qa import stats
 from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.records.results import Difference, OverSeeds, Summary, fields
 from pmc_llama.results.paired import paired_interval, sign_flip_p
 from pmc_llama.results.predictions import Cell
+from pmc_llama.stats.intervals import wilson
+from pmc_llama.stats.multiplicity import holm
+from pmc_llama.stats.paired import mcnemar_exact
 
 R = TypeVar("R", bound=Difference | OverSeeds)
 CellPair = tuple[Cell, Cell]
@@ -67,7 +69,7 @@ def _difference(first: Cell, second: Cell) -> Difference:
         c=c,
         delta=(c - b) / n,
         ci95=paired_interval(first.correct, second.correct),
-        mcnemar_p=stats.mcnemar_exact(b, c),
+        mcnemar_p=mcnemar_exact(b, c),
     )
 
 
@@ -93,9 +95,9 @@ def over_seeds(paired: list[CellPair]) -> OverSeeds:
         seeds=seeds,
         n=n,
         first_mean=float(left.mean()) / seeds,
-        first_ci95=stats.wilson(float(left.sum()) / seeds, n),
+        first_ci95=wilson(float(left.sum()) / seeds, n),
         second_mean=float(right.mean()) / seeds,
-        second_ci95=stats.wilson(float(right.sum()) / seeds, n),
+        second_ci95=wilson(float(right.sum()) / seeds, n),
         delta_mean=float((right - left).mean()) / seeds,
         delta_sd=float(np.std(deltas, ddof=1)) if seeds > 1 else None,
         delta_min=min(deltas),
@@ -118,6 +120,6 @@ def with_holm(rows: list[R], *, family: Callable[[R], object], p: Callable[[R], 
     for row in rows:
         members.setdefault(family(row), []).append(row)
     for group in members.values():
-        for row, adjusted in zip(group, stats.holm([p(row) for row in group]), strict=True):
+        for row, adjusted in zip(group, holm([p(row) for row in group]), strict=True):
             row.holm_p = adjusted
     return rows

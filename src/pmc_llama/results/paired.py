@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pmc_llama.qa.stats import paired_bootstrap
+from pmc_llama.stats.paired import paired_bootstrap
 
 Counts = NDArray[np.int64]
 

@@ -8,12 +8,14 @@ import numpy as np
 import polars as pl
 
 from pmc_llama.files import write_json
-from pmc_llama.qa import stats
 from pmc_llama.qa.question import LETTERS
 from pmc_llama.recipe.comparisons import Pair, default_comparisons
 from pmc_llama.records.results import Accuracy, Baseline, Mean, Results, Summary
 from pmc_llama.results.comparisons import differences, right_per_question, summaries
 from pmc_llama.results.predictions import Cell, cells, read_predictions
+from pmc_llama.stats.calibration import ece
+from pmc_llama.stats.intervals import wilson
+from pmc_llama.stats.macro_f1 import macro_f1
 
 
 def compute_results(
@@ -62,9 +64,9 @@ def _row(cell: Cell) -> Accuracy:
         n=n,
         correct=correct,
         accuracy=correct / n,
-        ci95=stats.wilson(correct, n),
-        macro_f1=stats.macro_f1(cell.gold, cell.chosen),
-        ece=stats.ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
+        ci95=wilson(correct, n),
+        macro_f1=macro_f1(cell.gold, cell.chosen),
+        ece=ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
         brier=cell.brier,
         parse_rate=float(np.mean(cell.chosen >= 0)),
         truncated=cell.truncated,
@@ -80,7 +82,7 @@ def _means(found: list[Cell]) -> list[Mean]:
     for (regime, task, model), seeds in seeds_of.items():
         right, n = float(right_per_question(seeds).sum()) / len(seeds), len(seeds[0].gold)
         about: dict[str, Any] = {"protocol": seeds[0].protocol, "seeds": len(seeds), "n": n}
-        rows.append(Mean(model, regime, task, mean=right / n, ci95=stats.wilson(right, n), **about))
+        rows.append(Mean(model, regime, task, mean=right / n, ci95=wilson(right, n), **about))
     return rows
 
 
