@@ -49,7 +49,7 @@ class Recipe(Section):
     seed: Annotated[int, affects("world", "base", "pretrain")] = Field(default=0, ge=0, lt=SEEDS)
     """Of the synthetic world, the initial weights and the order of the training data."""
     seeds: Annotated[list[int], affects("tuning", "score")] = Field(default=[0], min_length=1)
-    """Seeds of the tuning runs; each regime is run once a seed for both models."""
+    """Seeds of the tuning runs; each regime that tunes is run once a seed for every model in it."""
     workers: Annotated[int | None, NOTHING] = Field(default=None, ge=1, le=4096)
     """Processes for corpus and tokens (None: one a core)."""
     data: Annotated[DataSection, NOTHING] = DataSection()
@@ -70,7 +70,7 @@ class Recipe(Section):
     tasks: Annotated[dict[str, TaskSection], NOTHING] = {}
     """Question sets by name."""
     regimes: Annotated[dict[str, RegimeSection], affects("tuning")] = {}
-    """Ways of tuning or asking, each applied to the base and to the adapted model."""
+    """Ways of tuning or asking, each applied to the base and to the adapted model, and to further ones."""
     models: Annotated[dict[str, ModelSection], NOTHING] = {}
     """Further models by name, asked the same questions: in the regimes that do not tune, and in all if `tuned`."""
     comparisons: Annotated[list[tuple[str, str]], affects("report")] = []
