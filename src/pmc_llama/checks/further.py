@@ -35,11 +35,11 @@ def _look_at(recipe: Recipe, name: str, section: ModelSection) -> None:
 
 
 def _look_at_weights(recipe: Recipe, name: str, section: ModelSection) -> None:
-    if section.path is not None and not (recipe.data_root / section.path).is_dir():
-        if cached_folder(section.path, MODEL_FILES, section.revision) is None:
-            if (problem := hub_problem(section.path)) is not None:
-                raise InputError(problem)
-            return  # it is downloaded when it is needed
+    on_hub = section.path is not None and not (recipe.data_root / section.path).is_dir()
+    if on_hub and cached_folder(str(section.path), MODEL_FILES, section.revision) is None:
+        if (problem := hub_problem(str(section.path))) is not None:
+            raise InputError(problem)
+        return  # it is downloaded when it is needed
     found = weights_of(recipe, name)
     refuse_weights(Path(found.folder))
     if hf_tokenizer(found.tokenizer).eos_token_id is None:
