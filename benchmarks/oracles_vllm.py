@@ -23,7 +23,7 @@ def main(job: dict[str, Any]) -> None:
 
 
 def from_writer(job: dict[str, Any]) -> list[str]:
-    from pmc_llama.qa.backends.vllm import VllmWriter
+    from pmc_llama.qa.writers import VllmWriter
     from pmc_llama.recipe.qa import GenerationSection
 
     adapter = Path(job["adapter"]) if job.get("adapter") else None

@@ -11,14 +11,13 @@ import torch
 from transformers import GenerationConfig
 
 from pmc_llama.errors import PmcLlamaError, RecipeError
-from pmc_llama.qa.backends.vllm import VllmWriter
 from pmc_llama.qa.encoding import encode_instructions
 from pmc_llama.qa.generate import generate, read_answers
 from pmc_llama.qa.journal import Journal
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.score import score
-from pmc_llama.qa.writers import TransformersWriter
+from pmc_llama.qa.writers import TransformersWriter, VllmWriter
 from pmc_llama.recipe.qa import GenerationSection
 
 from .conftest import make_questions

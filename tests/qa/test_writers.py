@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pmc_llama.files import write_json
 from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.stops import end_ids_of
-from pmc_llama.qa.backends.vllm import VllmBackend, VllmWriter
-from pmc_llama.qa.writers import TransformersWriter
+from pmc_llama.qa.backends.vllm import VllmBackend
+from pmc_llama.qa.writers import TransformersWriter, VllmWriter
 from pmc_llama.recipe.qa import EvaluateSection, GenerationSection
 
 HOW = GenerationSection(samples=1, max_new_tokens=6)
