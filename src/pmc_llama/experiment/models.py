@@ -54,7 +54,7 @@ def _further_weights(recipe: Recipe, name: str, section: ModelSection) -> Weight
     assert section.path is not None
     local = recipe.data_root / section.path
     if not local.is_dir() and not is_hub_id(section.path):
-        raise InputError(f"models.{name}.path: {local} is not a folder, and {section.path!r} is no hub id `owner/name`")
+        raise InputError(f"models.{name}.path: {local} is not a folder, nor {section.path!r} a hub id `owner/name`")
     folder = local if local.is_dir() else hub_folder(section.path, MODEL_FILES, section.revision)
     return Weights(folder, own_tokenizer(recipe, section) or folder)
 
