@@ -13,13 +13,14 @@ import pmc_llama
 ROOT = Path(pmc_llama.__file__).parent
 LAYERS = [
     {"errors"},
-    {"files", "progress", "hub", "code", "signals"},
+    {"files", "progress", "hub", "code", "signals", "stats"},
     {"run_dir"},
     {"records"},
     {"recipe", "recipes", "environment", "licenses"},
     {"model"},
     {"train"},
     {"qa"},
+    {"results"},
     {"corpus", "tokens", "minimed", "report", "release", "serve"},
     {"experiment"},
     {"checks", "plan", "doctor"},

@@ -289,6 +289,11 @@ class RunDir:
         return self.root / "questions.parquet"
 
     @property
+    def models(self) -> Path:
+        """What is known of the models that were asked, by name."""
+        return self.root / "models.json"
+
+    @property
     def results(self) -> Path:
         """Accuracies and comparisons, computed from the predictions alone."""
         return self.root / "results.json"

@@ -29,8 +29,9 @@ NULL = re.compile(
 def prose_mismatches(page: Any, run_dir: Path, truth: dict[str, Any]) -> list[str]:
     """Every number of the page's prose that is not the one recomputed."""
     regime = page.xpath("string(//*[@id='verdict']//strong)")
-    rows = {task: row for (of_regime, task), row in truth["summary"].items() if of_regime == regime}
-    wrong = [*_sentence(page, rows, truth, regime), *_strip(page, rows), *_caveats(page, truth)]
+    pair = next(iter(truth["summary"]), ("base", "adapted"))[:2]
+    rows = {key[3]: row for key, row in truth["summary"].items() if key[:3] == (*pair, regime)}
+    wrong = [*_sentence(page, rows, truth, (*pair, regime)), *_strip(page, rows, pair), *_caveats(page, truth)]
     allowed = _numbers_of_sections(run_dir, truth)
     allowed["questions"] |= {tables.whole(len(data["questions"])) for data in _data(page)}
     for section, numbers in allowed.items():
@@ -44,7 +45,7 @@ def _unknown(text: str, known: Iterable[str]) -> list[str]:
     return [one for one in NUMBER.findall(text) if one not in allowed]
 
 
-def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], regime: str) -> list[str]:
+def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], about: tuple[str, str, str]) -> list[str]:
     """The verdict: every effect that it names, how many tasks it is about, and what it could not have seen."""
     text, wrong = page.xpath("string(//p[@class='sentence'])"), []
     for found in EFFECT.finditer(text):
@@ -52,7 +53,7 @@ def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], regime: st
     for found in NULL.finditer(text):
         row = rows[found["task"]]
         wrong += _effect(found, rows, tables.p_text(min(one["holm_p"] for one in rows.values())))
-        pairs = [one for key, one in truth["comparisons"].items() if key[:2] == (regime, found["task"])]
+        pairs = [one for key, one in truth["comparisons"].items() if key[:4] == (*about, found["task"])]
         seen = detectable(row["n"], sum(one["b"] + one["c"] for one in pairs) / sum(one["n"] for one in pairs))
         asked, least = found["n"] or found["few"], f"{100 * seen:.0f}" if seen < 1 else None
         if (asked, found["seen"]) != (tables.whole(row["n"]), least):
@@ -68,7 +69,7 @@ def _effect(found: re.Match[str], rows: dict[str, Any], p: str) -> list[str]:
     return [] if right else [f"verdict: {found[0]!r}, recomputed {row['delta_mean']}, {row['ci95']}, {p}"]
 
 
-def _strip(page: Any, rows: dict[str, Any]) -> list[str]:
+def _strip(page: Any, rows: dict[str, Any], pair: tuple[str, str]) -> list[str]:
     wrong = []
     for block in page.xpath("//dl[@class='strip']/div"):
         row = rows[block.findtext("dt")]
@@ -76,7 +77,7 @@ def _strip(page: Any, rows: dict[str, Any]) -> list[str]:
         near = tables.interval_close(
             interval.removeprefix("95 % interval "), row["ci95"], tables.bootstrap_tolerance(row["n"])
         )
-        means = f"{tables.percent(row['base_mean'])} base → {tables.percent(row['adapted_mean'])} adapted"
+        means = f"{tables.percent(row['first_mean'])} {pair[0]} → {tables.percent(row['second_mean'])} {pair[1]}"
         counts = [tables.whole(row["n"]), str(row["seeds"])]
         if (change, accuracies, NUMBER.findall(asked)) != (tables.points(row["delta_mean"]), means, counts) or not near:
             wrong.append(f"verdict {block.findtext('dt')}: {block.text_content().split()}")
@@ -127,7 +128,7 @@ def _figures(page: Any, truth: dict[str, Any]) -> list[str]:
         known = {one for text in texts for one in NUMBER.findall(text)}
         rows = truth["tables"].get(name, ((), {}))[1]
         known |= {f"{row['value']:.2f}" for row in rows.values() if "value" in row}
-        known |= {str(number) for number in range(len(texts))} if name == "forest" else set()
+        known |= {str(number) for number in range(len(texts))} if name.startswith("forest-") else set()
         label = figure.xpath("string(.//*[local-name()='svg']/@aria-label)")
         wrong += [f"words of {name}: {one!r} in {label!r}" for one in _unknown(label, known | _named(name, label))]
     return wrong
@@ -163,7 +164,7 @@ def _wrong_answers(data: Any, run_dir: Path) -> list[str]:
         ):
             wrong.append(f"browser {task} {question}: {one['p']!r}")
         for (regime, seed), pair in zip(data["runs"], one["a"], strict=True):
-            for model, answer in zip(("base", "adapted"), pair, strict=True):
+            for model, answer in zip(data["models"], pair, strict=True):
                 if not _same_answer(answer, answers.get((regime, seed, model, task, question))):
                     wrong.append(f"browser {task} {question} {regime} {seed} {model}: {answer}")
     return wrong

@@ -97,20 +97,28 @@ def bootstrap(differences: list[float], draws: int = 4000) -> tuple[float, float
     return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
 
 
+def pairs_of(cells: Cells) -> list[tuple[str, str]]:
+    """Base against adapted, then every other model against adapted."""
+    names = sorted({key[2] for key in cells}, key=lambda name: (name != "base", name))
+    return [(name, "adapted") for name in names if name != "adapted"]
+
+
 def recompute(
     predictions: Path, contaminated: dict[str, set[str]] | None = None
 ) -> dict[str, dict[tuple[Any, ...], Any]]:
-    """The parts of results.json, each by the key of its rows."""
+    """The parts of results.json, each by the key of its rows; comparisons as a run makes them that names none."""
     cells, clean = by_cell(predictions), defaultdict(dict)
+    pairs = pairs_of(cells)
     for (regime, task, model, seed), answers in cells.items():
         for key, one in answers.items():
             if contaminated and key not in contaminated.get(task, ()):
                 clean[regime, task, model, seed][key] = one
     return {
         "rows": {key: _row(list(answers.values())) for key, answers in cells.items()},
-        "comparisons": _comparisons(cells),
-        "summary": _summary(cells),
-        "uncontaminated": {key: row for key, row in _summary(clean).items() if key[1] in (contaminated or ())},
+        "means": _means(cells),
+        "comparisons": _comparisons(cells, pairs),
+        "summary": _summary(cells, pairs),
+        "uncontaminated": {key: row for key, row in _summary(clean, pairs).items() if key[3] in (contaminated or ())},
         "baselines": _baselines(cells),
     }
 
@@ -171,59 +179,84 @@ def _right(answers: dict[str, dict[str, Any]]) -> dict[str, int]:
     return {key: int(one["chosen"] == one["gold"]) for key, one in answers.items()}
 
 
-def _comparisons(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _means(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    rows = {}
+    for regime, task, model in dict.fromkeys(key[:3] for key in cells):
+        seeds = [sum(_right(cells[key]).values()) for key in cells if key[:3] == (regime, task, model)]
+        n, right = len(next(cells[key] for key in cells if key[:3] == (regime, task, model))), sum(seeds) / len(seeds)
+        rows[model, regime, task] = {"n": n, "seeds": len(seeds), "mean": right / n, "ci95": wilson(right, n)}
+    return rows
+
+
+def _comparisons(cells: Any, pairs: list[tuple[str, str]]) -> dict[tuple[Any, ...], dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for regime, task, model, seed in cells:
-        if model == "base":
-            base, adapted = (_right(cells[regime, task, name, seed]) for name in ("base", "adapted"))
-            b = sum(base[key] > adapted[key] for key in base)
-            c = sum(base[key] < adapted[key] for key in base)
-            interval = bootstrap([adapted[key] - base[key] for key in base])
-            n = len(base)
+    for first, second in pairs:
+        for regime, task, model, seed in cells:
+            if model != first or (regime, task, second, seed) not in cells:
+                continue
+            one, two = (_right(cells[regime, task, name, seed]) for name in (first, second))
+            b = sum(one[key] > two[key] for key in one)
+            c = sum(one[key] < two[key] for key in one)
+            interval = bootstrap([two[key] - one[key] for key in one])
+            n = len(one)
             row = {"n": n, "b": b, "c": c, "delta": (c - b) / n, "ci95": interval, "mcnemar_p": mcnemar(b, c)}
-            found[regime, task, seed] = row
-    for regime, seed in {(key[0], key[2]) for key in found}:
-        family = [key for key in found if (key[0], key[2]) == (regime, seed)]
-        for key, p in zip(family, holm([found[key]["mcnemar_p"] for key in family]), strict=True):
-            found[key]["holm_p"] = p
+            found[first, second, regime, task, seed] = row
+    _with_holm(found, "mcnemar_p", lambda key: (key[0], key[1], key[2], key[4]))
     return found
 
 
-def _summary(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _with_holm(found: dict[tuple[Any, ...], dict[str, Any]], p: str, family: Any) -> None:
+    for name in {family(key) for key in found}:
+        members = [key for key in found if family(key) == name]
+        for key, adjusted in zip(members, holm([found[key][p] for key in members]), strict=True):
+            found[key]["holm_p"] = adjusted
+
+
+def _summary(cells: Any, pairs: list[tuple[str, str]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By (first, second) and the first two keys of the cells, of which the first is the family."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for regime, task in dict.fromkeys(key[:2] for key in cells):
-        seeds = sorted({key[3] for key in cells if key[:2] == (regime, task)})
-        right = {name: [_right(cells[regime, task, name, seed]) for seed in seeds] for name in ("base", "adapted")}
-        questions = list(right["base"][0])
-        total = {name: sum(sum(one.values()) for one in right[name]) for name in right}
-        means = {name: total[name] / len(seeds) / len(questions) for name in right}
-        differences = [
-            sum(one[key] for one in right["adapted"]) - sum(one[key] for one in right["base"]) for key in questions
-        ]
-        deltas = [sum(a.values()) - sum(b.values()) for a, b in zip(right["adapted"], right["base"], strict=True)]
-        centre = sum(deltas) / len(deltas)
-        spread = sum((one - centre) ** 2 for one in deltas) / (len(deltas) - 1) if len(deltas) > 1 else None
-        found[regime, task] = {
-            "n": len(questions),
-            "seeds": len(seeds),
-            "base_mean": means["base"],
-            "adapted_mean": means["adapted"],
-            "base_ci95": wilson(total["base"] / len(seeds), len(questions)),
-            "adapted_ci95": wilson(total["adapted"] / len(seeds), len(questions)),
-            "delta_mean": means["adapted"] - means["base"],
-            "delta_sd": None if spread is None else math.sqrt(spread) / len(questions),
-            "ci95": bootstrap([one / len(seeds) for one in differences]),
-            "p": sign_flip(differences),
-        }
-    for regime in {key[0] for key in found}:
-        family = [key for key in found if key[0] == regime]
-        for key, p in zip(family, holm([found[key]["p"] for key in family]), strict=True):
-            found[key]["holm_p"] = p
+    for pair in pairs:
+        for regime, task in dict.fromkeys(key[:2] for key in cells):
+            seeds = sorted(
+                {key[3] for key in cells if key[:2] == (regime, task)}
+                & {key[3] for key in cells if key[:3] == (regime, task, pair[0])}
+                & {key[3] for key in cells if key[:3] == (regime, task, pair[1])}
+            )
+            if seeds:
+                found[(*pair, regime, task)] = _over_seeds(
+                    *([_right(cells[regime, task, name, seed]) for seed in seeds] for name in pair)
+                )
+    _with_holm(found, "p", lambda key: key[:3])
     return found
+
+
+def _over_seeds(first: list[dict[str, int]], second: list[dict[str, int]]) -> dict[str, Any]:
+    questions, seeds = list(first[0]), len(first)
+    totals = [sum(sum(one.values()) for one in right) for right in (first, second)]
+    means = [total / seeds / len(questions) for total in totals]
+    differences = [sum(one[key] for one in second) - sum(one[key] for one in first) for key in questions]
+    deltas = [sum(b.values()) - sum(a.values()) for a, b in zip(first, second, strict=True)]
+    centre = sum(deltas) / seeds
+    spread = sum((one - centre) ** 2 for one in deltas) / (seeds - 1) if seeds > 1 else None
+    return {
+        "n": len(questions),
+        "seeds": seeds,
+        "first_mean": means[0],
+        "second_mean": means[1],
+        "first_ci95": wilson(totals[0] / seeds, len(questions)),
+        "second_ci95": wilson(totals[1] / seeds, len(questions)),
+        "delta_mean": means[1] - means[0],
+        "delta_sd": None if spread is None else math.sqrt(spread) / len(questions),
+        "ci95": bootstrap([one / seeds for one in differences]),
+        "p": sign_flip(differences),
+    }
 
 
 def by_subject(run_dir: Path, regime: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The summary of one regime within each (task, subject) of tasks with several, Holm over the subjects of a task."""
+    """The summary of one regime within each (task, subject) of tasks with several, Holm over the subjects of a task.
+
+    By the two models, task and subject.
+    """
     subject_of = {
         (one["task"], one["question_id"]): one["subject"] or "not stated"
         for one in pq.read_table(run_dir / "questions.parquet").to_pylist()
@@ -234,7 +267,7 @@ def by_subject(run_dir: Path, regime: str) -> dict[tuple[Any, ...], dict[str, An
         if one["regime"] == regime and len(subjects[one["task"]]) > 1:
             subject = subject_of[one["task"], one["question_id"]]
             cells[one["task"], subject, one["model"], one["seed"]][one["question_id"]] = one
-    return _summary(cells)  # its first two keys are the family and the member, here task and subject
+    return _summary(cells, pairs_of(cells))  # the cells' first two keys are family and member, here task and subject
 
 
 def _baselines(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:

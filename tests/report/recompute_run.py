@@ -27,6 +27,9 @@ def tables(run_dir: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:
     if (run_dir / "contamination" / "contamination.json").is_file():
         found["contamination"] = (("text", "task"), _contamination(run_dir))
         found["contamination-examples"] = (("text", "task"), {})
+    if (run_dir / "models.json").is_file():
+        models = json.loads((run_dir / "models.json").read_text())
+        found["models"] = (("model",), {(name,): {"parameters": one["parameters"]} for name, one in models.items()})
     found["instructions"] = (("regime", "outcome"), _instructions(run_dir))
     return found | {name: (CURVE, rows) for name, rows in _curves(run_dir).items()}
 

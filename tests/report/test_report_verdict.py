@@ -16,8 +16,8 @@ from pmc_llama.report.compare import compare
 from pmc_llama.report.page import build_report
 from pmc_llama.report.published import PAIRS, SIZES, published_table, real_formats, unpaired_p
 from pmc_llama.report.run import Run
-from pmc_llama.report.tables import compute_results
 from pmc_llama.report.verdict import Verdict, judge
+from pmc_llama.results.table import compute_results
 from report.fake_run import REGIMES, write_run
 
 FULL = {"full": REGIMES["full"]}
@@ -56,8 +56,8 @@ def test_one_seed_and_accuracies_of_a_constant_answer_are_caveats(tmp_path: Path
 
 def summary_row(**values: Any) -> dict[str, Any]:
     row = {"regime": "full", "task": "t", "seeds": 2, "n": 1000, "delta_mean": 0.01, "delta_min": 0.005, "holm_p": 0.01}
-    row |= {"delta_max": 0.015, "ci95": [0.002, 0.018], "adapted_ci95": [0.5, 0.6], "protocol": "in_domain"}
-    row |= {"base_mean": 0.5, "base_ci95": [0.4, 0.6], "adapted_mean": 0.51, "delta_sd": 0.001, "p": 0.01}
+    row |= {"delta_max": 0.015, "ci95": [0.002, 0.018], "second_ci95": [0.5, 0.6], "protocol": "in_domain"}
+    row |= {"first_mean": 0.5, "first_ci95": [0.4, 0.6], "second_mean": 0.51, "delta_sd": 0.001, "p": 0.01}
     return row | values
 
 

@@ -39,6 +39,7 @@ CHECKS = (
     Check(frozenset({"contamination", "finetune", "evaluate"}), "questions", "file_problems"),
     Check(frozenset({"finetune"}), "questions", "tuning_problems"),
     Check(frozenset({"evaluate"}), "questions", "asking_problems"),
+    Check(frozenset({"finetune", "evaluate"}), "further", "further_model_problems"),
     Check(TEXTS, "engines", "corpus_engine_problems"),
     Check(TRAINING, "engines", "training_engine_problems"),
     Check(frozenset({"evaluate"}), "engines", "writing_engine_problems"),

@@ -1,25 +1,25 @@
 """Tunes one cell of the grid, asks it the test questions, and joins the predictions of all cells."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pmc_llama.experiment.cells import Cell, asked_as, starting_model
+from pmc_llama.experiment.cells import Cell, asked_as, cells
+from pmc_llama.experiment.models import model_of, starting_folder
 from pmc_llama.experiment.tuning import TuningData
 from pmc_llama.files import atomic_path, write_json
 from pmc_llama.model.load import ModelOrigin
-from pmc_llama.qa.backends import Answer, Backend, local_backend
+from pmc_llama.qa.backends import Answer, Backend, open_backend
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.shots import shot_pool
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import tokenizer_path
 from pmc_llama.run_dir import RunDir
-from pmc_llama.tokens.encode import hf_tokenizer
 from pmc_llama.train.loop import train
 
 PREDICTIONS = pa.schema(
@@ -56,16 +56,16 @@ MADE_FROM = b"pmc_llama.made_from"
 def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, label: str, writes: bool) -> None:
     """Tune one cell into `out`; the same call goes on where one was interrupted."""
     regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
-    tally = data.tally(regime)
+    tally = data.tally(cell)
     if tally is not None and writes:
         write_json(out.instructions(*where), tally)
     train(
-        model=ModelOrigin(path=starting_model(recipe, cell)),
+        model=ModelOrigin(path=starting_folder(recipe, cell.model)),
         batches=data.batches(cell),
         options=regime,
         out=out.tuning(*where).root,
         export_to=out.tuned_model(*where),
-        tokenizer=data.tokenizer,
+        tokenizer=data.tokenizer(cell.model),
         seed=cell.seed,
         lora=regime.lora,
         label=label,
@@ -73,22 +73,20 @@ def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, labe
 
 
 def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Backend:
-    """The model of a cell, loaded when it is first asked."""
+    """What asks the model of a cell; weights are loaded when they are first needed."""
     regime, tuned = recipe.regimes[cell.regime], run.tuned_model(cell.regime, cell.model, cell.seed)
-    whole = regime.tuned and regime.lora is None
-    return local_backend(
-        tuned if whole else starting_model(recipe, cell),
-        hf_tokenizer(tokenizer_path(recipe)),
-        recipe.evaluate,
-        adapter=tuned if regime.lora is not None else None,
-    )
+    backend = model_of(recipe, cell.model)
+    if not regime.tuned:
+        return open_backend(backend)
+    whole = regime.lora is None
+    return open_backend(replace(backend, folder=tuned) if whole else replace(backend, adapter=tuned))
 
 
 def score_task(
     recipe: Recipe, cell: Cell, task: str, questions: Sequence[Question], model: Backend, out: RunDir, *, writes: bool
 ) -> None:
     """Ask one cell's model the questions of one task, and write its predictions into `out`."""
-    section = asked_as(recipe, cell.regime, task)
+    section = asked_as(recipe, cell.regime, task, cell.model)
     results = model.answer(
         section,
         questions,
@@ -111,6 +109,12 @@ def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[s
         pq.write_table(table.replace_schema_metadata(metadata), partial)
     shown = [_question(recipe, question) for asked in tested.values() for question in asked]
     _write(shown, QUESTIONS, out.questions)
+
+
+def describe_models(recipe: Recipe, out: RunDir) -> None:
+    """Write down what is known of the models that are asked, as they are before tuning."""
+    asked = dict.fromkeys(cell.model for cell in cells(recipe))
+    write_json(out.models, {name: open_backend(model_of(recipe, name)).describe() for name in asked})
 
 
 def questions(recipe: Recipe, task: str) -> list[Question]:

@@ -1,6 +1,10 @@
 """What is known of a model that was asked, for tables of models."""
 
+from pathlib import Path
+
 import msgspec
+
+from pmc_llama.files import read_record
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
@@ -20,3 +24,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
     """Hash of what turns texts into its ids."""
     asked: str | None = None
     """How an endpoint's answers came about, which it decides by what it offers; None before it was asked."""
+
+
+def read_models(path: Path) -> dict[str, ModelFacts]:
+    """A run's `models.json`: its models by name; none where there is no such file."""
+    return read_record(path, dict[str, ModelFacts]) if path.is_file() else {}

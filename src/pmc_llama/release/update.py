@@ -15,6 +15,7 @@ import yaml
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import OWN_MODELS
 from pmc_llama.records.corpus import read_corpus_summary
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.release.provenance import fitting_results
@@ -89,7 +90,7 @@ def update(
 
 def judge(results: Results) -> tuple[list[str], list[str]]:
     """(better, worse): where the results say that adapted differs significantly from base."""
-    pairs = [pair for pair in results.comparisons if pair.holm_p < SIGNIFICANT and pair.delta]
+    pairs = [pair for pair in results.between(OWN_MODELS).comparisons if pair.holm_p < SIGNIFICANT and pair.delta]
     named = [(pair.delta > 0, f"{pair.regime}/{pair.task}/seed-{pair.seed}") for pair in pairs]
     return [name for up, name in named if up], [name for up, name in named if not up]
 

@@ -3,17 +3,19 @@
 from rich.console import Console
 from rich.table import Table
 
-from pmc_llama.records.results import Results
+from pmc_llama.records.results import Results, Side, Summary
 from pmc_llama.report.text import interval, p_value, points, signed_interval
+from pmc_llama.report.views import side_names
 
 
 def print_results(results: Results) -> None:
-    """Print base beside adapted for every regime and task: means over seeds with their intervals, difference and p."""
+    """Print the two models of every comparison, regime and task: means over seeds with intervals, difference and p."""
     title = "accuracy in percent, mean over seeds (95 % interval)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("regime", "task", "protocol"):
         table.add_column(heading)
-    for heading in ("n", "base", "adapted", "difference", "p (Holm)"):
+    named = side_names(results.compared)
+    for heading in ("n", *named.values(), "difference", "p (Holm)"):
         table.add_column(heading, justify="right")
     for row in results.summary:
         table.add_row(
@@ -21,9 +23,13 @@ def print_results(results: Results) -> None:
             row.task,
             row.protocol.replace("_", " "),
             str(row.n),
-            f"{100 * row.base_mean:.1f} ({interval(row.base_ci95)})",
-            f"{100 * row.adapted_mean:.1f} ({interval(row.adapted_ci95)})",
+            *(_mean(row, side, of_several=len(results.compared) > 1) for side in named),
             f"{points(row.delta_mean)} ({signed_interval(row.ci95)})",
             p_value(row.holm_p),
         )
     Console(width=None if Console().is_terminal else 140).print(table)
+
+
+def _mean(row: Summary, side: Side, *, of_several: bool) -> str:
+    name = f"{row.first if side == 'first' else row.second} " if of_several else ""
+    return f"{name}{100 * row.mean(side):.1f} ({interval(row.mean_ci95(side))})"

@@ -11,10 +11,12 @@ from markupsafe import Markup
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
+from pmc_llama.recipe.comparisons import OWN_MODELS
 from pmc_llama.report import text
 from pmc_llama.report.browser import browser
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import all_sections, flat
+from pmc_llama.report.text import plural
 from pmc_llama.report.verdict import judge
 
 TEMPLATES = jinja2.Environment(
@@ -36,14 +38,15 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     if not run_dir.is_dir():
         raise InputError(f"{run_dir} is not a run directory")
     run = Run(run_dir)
-    verdict = judge(run.results, run.regimes)
+    pair = run.results.compared[0] if run.results.compared else OWN_MODELS
+    verdict = judge(run.results.between(pair), run.regimes)
     sections = all_sections(run, verdict.regime)
     html = render(
         "report.html",
-        title=title or f"{run.name}: base against adapted",
+        title=title or f"{run.name}: {_title(run.results.models)}",
         run=run,
         verdict=verdict,
-        strip=[row for row in run.results.summary if row.regime == verdict.regime],
+        strip=[row for row in run.results.between(pair).summary if row.regime == verdict.regime],
         sections=sections,
         browser=browser(run.questions, run.predictions),
         environment=flat(msgspec.to_builtins(run.environment)) if run.environment else [],
@@ -54,6 +57,12 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     page = run.places.page
     write_text(page, html)
     return page
+
+
+def _title(models: list[str]) -> str:
+    """What the page is about."""
+    others = len([name for name in models if name not in OWN_MODELS])
+    return "base against adapted" + (f", and {plural(others, 'other model')}" if others else "")
 
 
 def render(template: str, **values: Any) -> str:

@@ -9,10 +9,11 @@ test is possible: intervals and p are those of two independent samples, which ar
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pmc_llama.qa.stats import Z95, unpaired_se, wilson
 from pmc_llama.recipe import Recipe
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import count, interval, listing, p_equals, p_value, percent, points, signed_interval
+from pmc_llama.stats.intervals import Z95, wilson
+from pmc_llama.stats.paired import unpaired_se
 
 COLUMNS = {
     "medqa/out_of_domain": Column("medqa/out_of_domain", "MedQA-USMLE", percent, "out of domain"),

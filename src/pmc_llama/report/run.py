@@ -14,10 +14,11 @@ from pmc_llama.records.contamination import Contamination, TaskFound, read_conta
 from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
 from pmc_llama.records.environment import Environment
 from pmc_llama.records.instructions import InstructionRows
+from pmc_llama.records.models import ModelFacts, read_models
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.records.tokens import StoreInfo, read_store_info
 from pmc_llama.records.training import Metrics, read_metrics
-from pmc_llama.report.predictions import read_predictions
+from pmc_llama.results.predictions import read_predictions
 from pmc_llama.run_dir import CorpusDir, RunDir
 
 LOOKED_INTO = 2000
@@ -91,6 +92,11 @@ class Run:
     def results(self) -> Results:
         """The value of `results.json`."""
         return read_results(self.places.results)
+
+    @cached_property
+    def models(self) -> dict[str, ModelFacts]:
+        """What is known of the models that were asked."""
+        return read_models(self.places.models)
 
     @cached_property
     def contamination(self) -> Contamination:

@@ -6,12 +6,13 @@ from typing import Any
 
 from pmc_llama.report import contamination, corpora, curves, figures, views
 from pmc_llama.report.layout import Column, Row, Table
-from pmc_llama.report.predictions import cells
+from pmc_llama.report.models import models_table
 from pmc_llama.report.published import published_table, real_formats
 from pmc_llama.report.run import Run
 from pmc_llama.report.subjects import subjects_table
 from pmc_llama.report.svg import Figure
 from pmc_llama.report.text import count, percent
+from pmc_llama.results.predictions import cells
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def all_sections(run: Run, regime: str | None) -> list[Section]:
     """The page's parts in their order; `regime` is the verdict's."""
     return [
         results_section(run, regime),
+        models_section(run),
         calibration_section(run, regime),
         training_section(run),
         corpus_section(run),
@@ -50,7 +52,7 @@ def results_section(run: Run, regime: str | None) -> Section:
     tables = [
         views.paper_table(results, run.recipe),
         published_table(real_formats(run.recipe)),
-        subjects_table(run.predictions, run.questions, regime),
+        subjects_table(run.predictions, run.questions, regime, results.compared),
         views.differences_table(results),
         views.cells_table(results),
         views.baselines_table(results, run.fixed_options),
@@ -59,9 +61,15 @@ def results_section(run: Run, regime: str | None) -> Section:
         "results",
         "Results",
         [table for table in tables if table.rows],
-        figures.forest(results) + figures.data_efficiency(results, run.regimes),
+        figures.forests(results) + figures.data_efficiency(results, run.regimes),
         missing="No questions were scored in this run, so there are no accuracies to show.",
     )
+
+
+def models_section(run: Run) -> Section:
+    """Which models were asked."""
+    tables = [table for table in [models_table(run.models)] if table.rows]
+    return Section("models", "Models", tables, missing="Nothing was written down on the models of this run.")
 
 
 def calibration_section(run: Run, regime: str | None) -> Section:

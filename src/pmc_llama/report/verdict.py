@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pmc_llama.qa.stats import minimum_detectable_difference
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Baseline, Difference, OverSeeds, Results, Summary
 from pmc_llama.report.text import count, listing, p_equals, percent, plural, points, signed_interval
+from pmc_llama.stats.power import minimum_detectable_difference
 
 Kind = Literal["gain", "loss", "mixed", "none", "untested"]
 ALPHA = 0.05
@@ -120,7 +120,7 @@ def _seeds(rows: list[Summary]) -> str:
 
 def _baseline(rows: list[Summary], baselines: list[Baseline]) -> str:
     best = {row.task: max(row.majority, row.chance or 0.0) for row in baselines}
-    weak = [row for row in rows if row.adapted_ci95[0] <= best[row.task]]
+    weak = [row for row in rows if row.second_ci95[0] <= best[row.task]]
     if not weak:
         return ""
     named = listing([f"{row.task} ({percent(best[row.task])})" for row in weak])

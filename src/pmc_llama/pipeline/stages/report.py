@@ -25,7 +25,7 @@ class Report(Stage):
                 beside=(RELATIVE.tables,),
                 upstream=("evaluate", *(["contamination"] if recipe.tasks else [])),
                 inputs=lambda: _shown(run),
-                code=code_hash("pmc_llama.report.page"),
+                code=code_hash("pmc_llama.report.page") + code_hash("pmc_llama.results.table"),
                 in_place=True,
             )
         ]
@@ -34,18 +34,19 @@ class Report(Stage):
         """Compute and write."""
         from pmc_llama.report.page import build_report
         from pmc_llama.report.run import Run
-        from pmc_llama.report.tables import compute_results
+        from pmc_llama.results.table import compute_results
 
         if context.writes:
             contaminated = Run(out.root).contaminated
-            compute_results(out.predictions, out.results, contaminated, made_from=origins(context))
+            made_from, compared = origins(context), context.recipe.compared
+            compute_results(out.predictions, out.results, contaminated, compared=compared, made_from=made_from)
             build_report(out.root)
         return "results.json and report.html written"
 
 
 def _shown(run: RunDir) -> list[Input]:
     """The files besides the predictions that the page shows."""
-    files = [run.contamination_report, *run.instruction_files().values()]
+    files = [run.contamination_report, run.models, *run.instruction_files().values()]
     files += [training.metrics for training in run.trainings().values()]
     for name, corpus in run.corpora().items():
         files += [corpus.summary, corpus.decontamination, StoreDir(run.store(name)).info]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pmc_llama.qa.stats import paired_bootstrap
+from pmc_llama.stats.paired import paired_bootstrap
 
 Counts = NDArray[np.int64]
 
@@ -11,7 +11,7 @@ Counts = NDArray[np.int64]
 def sign_flip_p(differences: Counts) -> float:
     """Two-sided exact p of the sum of paired integer differences, each of whose signs is a fair coin under the null.
 
-    `differences` [N] holds, for each question, in how many seeds the adapted model was right less in how many the base
+    `differences` [N] holds, for each question, in how many seeds the second model was right less in how many the first
     was. With one seed this is McNemar's exact test; with more, questions (not answers) stay the independent units, so
     that repeating a seed adds no false certainty. The distribution is convolved exactly, not sampled.
     """

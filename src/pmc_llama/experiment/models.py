@@ -1,0 +1,80 @@
+"""The models of the grid: where each is, what turns texts into its ids, and what asks it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pmc_llama.errors import InputError
+from pmc_llama.hub import MODEL_FILES, TOKENIZER_FILES, hub_folder, is_hub_id
+from pmc_llama.qa.backends import Model
+from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import BASE
+from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, input_files, tokenizer_path
+from pmc_llama.recipe.models import ModelSection
+from pmc_llama.release.trained import find_model
+from pmc_llama.tokens.encode import hf_tokenizer
+
+
+class Weights(NamedTuple):
+    """A model that is loaded here: its folder or hub id, its tokenizer's file or folder, and its LoRA adapter."""
+
+    folder: Path | str
+    tokenizer: Path
+    adapter: Path | None = None
+
+
+def weights_of(recipe: Recipe, model: str) -> Weights:
+    """The weights that a model's cells start from. Raises InputError where they are not there."""
+    if model in recipe.models:
+        return _further_weights(recipe, model, recipe.models[model])
+    folder = base_model_path(recipe) if model == BASE else adapted_model_path(recipe)
+    return Weights(folder, tokenizer_path(recipe))
+
+
+def predictions_file(recipe: Recipe, model: str) -> Path:
+    """The file that a model's answers are taken from. Raises InputError where there is none."""
+    named = recipe.models[model].predictions
+    assert named is not None
+    return input_files(recipe.data_root, [named])[0]
+
+
+def own_tokenizer(recipe: Recipe, section: ModelSection) -> Path | None:
+    """The tokenizer that a model's section names."""
+    if section.tokenizer is None:
+        return None
+    local = recipe.data_root / section.tokenizer
+    if local.exists() or not is_hub_id(section.tokenizer):
+        return local
+    return hub_folder(section.tokenizer, TOKENIZER_FILES)
+
+
+def _further_weights(recipe: Recipe, name: str, section: ModelSection) -> Weights:
+    if section.run is not None:
+        found = find_model(Path(section.run), section.model or "adapted")
+        return Weights(found.folder, own_tokenizer(recipe, section) or tokenizer_path(found.recipe), found.adapter)
+    assert section.path is not None
+    local = recipe.data_root / section.path
+    if not local.is_dir() and not is_hub_id(section.path):
+        raise InputError(f"models.{name}.path: {local} is not a folder, and {section.path!r} is no hub id `owner/name`")
+    folder = local if local.is_dir() else hub_folder(section.path, MODEL_FILES, section.revision)
+    return Weights(folder, own_tokenizer(recipe, section) or folder)
+
+
+def starting_folder(recipe: Recipe, model: str) -> Path | str:
+    """The folder that tuning a model starts from. Raises InputError for a LoRA adapter, which is to be merged first."""
+    found = weights_of(recipe, model)
+    if found.adapter is not None:
+        raise InputError(f"models.{model}: a LoRA adapter cannot be tuned further: merge it first (pmc-llama export)")
+    return found.folder
+
+
+def model_of(recipe: Recipe, model: str) -> Model:
+    """A model as it is before tuning, ready to be opened. Raises InputError where something is missing."""
+    section = recipe.models.get(model)
+    if section is not None and section.predictions is not None:
+        return Model(section, recipe.evaluate, file=predictions_file(recipe, model))
+    if section is not None and section.endpoint is not None:
+        path = own_tokenizer(recipe, section)
+        return Model(section, recipe.evaluate, tokenizer=None if path is None else hf_tokenizer(path))
+    found = weights_of(recipe, model)
+    section = section or ModelSection(path=str(found.folder))
+    return Model(section, recipe.evaluate, hf_tokenizer(found.tokenizer), found.folder, found.adapter)
