@@ -26,11 +26,17 @@ class Accuracy(msgspec.Struct, frozen=True):
     """Wilson."""
     macro_f1: float
     ece: float | None = None
-    """Expected calibration error; None where no probabilities are known."""
+    """Expected calibration error; None where no parsed answer has probabilities."""
     brier: float | None = None
     parse_rate: float = 1.0
     truncated: int = 0
     ties: int = 0
+    macro_f1_ci95: Interval | None = None
+    """Bootstrap."""
+    ece_ci95: Interval | None = None
+    """Bootstrap."""
+    ece_floor: float | None = None
+    """The ECE that these probabilities would have if each were exactly right."""
 
 
 class Difference(msgspec.Struct):
@@ -52,7 +58,7 @@ class Difference(msgspec.Struct):
 
 
 class OverSeeds(msgspec.Struct):
-    """Two models on the same questions over seeds; the questions are the units.
+    """Two models on the same questions over seeds: seeds and questions are both drawn by chance.
 
     Where two runs or other pairs are compared, `base` is the first of the two, `adapted` the second.
     """
@@ -70,6 +76,11 @@ class OverSeeds(msgspec.Struct):
     ci95: Interval
     p: float
     holm_p: float = 1.0
+    se: float | None = None
+    """Standard error of the difference, and its degrees of freedom."""
+    df: float | None = None
+    unit: str = "models"
+    """What interval and p are about: these two `models`, these two models tuned again, or the `method`."""
 
     def mean(self, model: str) -> float:
         """Mean accuracy of `base` or `adapted`."""

@@ -11,8 +11,8 @@ from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import MODELS, mean_accuracy
 
 NOTE = (
-    "The verdict's regime, means over seeds; difference in points with the paired bootstrap 95 % interval; Holm's "
-    "correction over the subjects of one task."
+    "The verdict's regime, means over seeds; difference in points with its 95 % interval over questions and seeds; "
+    "Holm's correction over the subjects of one task."
 )
 UNSTATED = "not stated"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -13,13 +13,13 @@ from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
 from pmc_llama.qa.question import LETTERS
 from pmc_llama.records.results import Accuracy, Baseline, Difference, OverSeeds, Results, Summary, fields
-from pmc_llama.report.paired import paired_interval, sign_flip_p
 from pmc_llama.report.predictions import Cell, cells, read_predictions
-from pmc_llama.stats.calibration import ece
+from pmc_llama.stats.calibration import UNPARSED_BRIER, ece, ece_floor, ece_interval, with_unparsed
 from pmc_llama.stats.intervals import wilson
-from pmc_llama.stats.macro_f1 import macro_f1
+from pmc_llama.stats.macro_f1 import macro_f1, macro_f1_interval
 from pmc_llama.stats.multiplicity import holm
-from pmc_llama.stats.paired import mcnemar_exact
+from pmc_llama.stats.paired import mcnemar_exact, paired_interval
+from pmc_llama.stats.seeds import seeds_by_items
 
 R = TypeVar("R", bound=Difference | OverSeeds)
 
@@ -56,7 +56,6 @@ def compute_results(
 
 def _row(cell: Cell) -> Accuracy:
     n, correct = len(cell.gold), int(cell.correct.sum())
-    answered = ~np.isnan(cell.confidence)
     return Accuracy(
         model=cell.model,
         regime=cell.regime,
@@ -68,12 +67,27 @@ def _row(cell: Cell) -> Accuracy:
         accuracy=correct / n,
         ci95=wilson(correct, n),
         macro_f1=macro_f1(cell.gold, cell.chosen),
-        ece=ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
-        brier=cell.brier,
+        macro_f1_ci95=macro_f1_interval(cell.gold, cell.chosen),
+        **_calibration(cell),
         parse_rate=float(np.mean(cell.chosen >= 0)),
         truncated=cell.truncated,
         ties=cell.ties,
     )
+
+
+def _calibration(cell: Cell) -> dict[str, Any]:
+    """Calibration where any parsed answer has probabilities; unparsed answers were sure and wrong."""
+    answered, unparsed = ~np.isnan(cell.confidence), int((cell.chosen < 0).sum())
+    if cell.brier is None or not answered.any():
+        return {}
+    confidence, correct = with_unparsed(cell.confidence[answered], cell.correct[answered], unparsed)
+    squares = cell.brier * int(answered.sum()) + UNPARSED_BRIER * unparsed
+    return {
+        "ece": ece(confidence, correct),
+        "ece_ci95": ece_interval(confidence, correct),
+        "ece_floor": ece_floor(confidence),
+        "brier": squares / len(confidence),
+    }
 
 
 def pairs(found: list[Cell]) -> Iterable[tuple[Cell, Cell]]:
@@ -112,7 +126,7 @@ def _comparison(base: Cell, adapted: Cell) -> Difference:
         b=b,
         c=c,
         delta=(c - b) / n,
-        ci95=paired_interval(base.correct, adapted.correct),
+        ci95=paired_interval(n, b, c),
         mcnemar_p=mcnemar_exact(b, c),
     )
 
@@ -142,13 +156,14 @@ def _uncontaminated(answers: pl.DataFrame, contaminated: Mapping[str, Collection
 
 
 def over_seeds(paired: list[tuple[Cell, Cell]]) -> OverSeeds:
-    """Two models on the same questions over seeds; questions are the units, each counts with its mean over seeds.
+    """Two models on the same questions over seeds; interval and p hold the luck of both (`stats.seeds`).
 
     Differences are the second less the first.
     """
     seeds = len(paired)
     left, right = (_right_per_question(list(cells)) for cells in zip(*paired, strict=True))
     n = len(left)
+    shown = seeds_by_items([first.correct for first, _ in paired], [second.correct for _, second in paired])
     deltas = [float(second.correct.mean() - first.correct.mean()) for first, second in paired]
     return OverSeeds(
         seeds=seeds,
@@ -161,8 +176,11 @@ def over_seeds(paired: list[tuple[Cell, Cell]]) -> OverSeeds:
         delta_sd=float(np.std(deltas, ddof=1)) if seeds > 1 else None,
         delta_min=min(deltas),
         delta_max=max(deltas),
-        ci95=paired_interval(left / seeds, right / seeds),
-        p=sign_flip_p(right - left),
+        ci95=shown.ci95,
+        p=shown.p,
+        se=shown.se,
+        df=shown.df,
+        unit=shown.unit,
     )
 
 
