@@ -34,9 +34,8 @@ def score(n: int, b: int, c: int, difference: float) -> float:
     low, high = max(0.0, -difference), (1 - difference) / 2
     for _ in range(60):
         q = (low + high) / 2
-        slope = (
-            (b and b / q) + (c and c / (q + difference)) - (n - b - c and 2 * (n - b - c) / (1 - 2 * q - difference))
-        )
+        rest = n - b - c
+        slope = (b and b / q) + (c and c / (q + difference)) - (rest and 2 * rest / (1 - 2 * q - difference))
         low, high = (q, high) if slope > 0 else (low, q)
     return (c - b - n * difference) / math.sqrt(n * (2 * low + difference - difference**2) or 1e-300)
 

@@ -22,7 +22,7 @@ Key = tuple[str, str, str]
 """Model, regime and task."""
 NOTE = (
     "Means over the seeds that both runs have, on the same questions; difference: the second run less the first, with "
-    "the paired bootstrap 95 % interval; exact paired p, Holm's correction over the tasks of one model and regime."
+    "its 95 % interval over questions and seeds; Holm's correction over the tasks of one model and regime."
 )
 
 

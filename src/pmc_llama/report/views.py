@@ -27,8 +27,8 @@ PAPER_ORDER = ("medqa", "medmcqa", "pubmedqa")
 PROTOCOLS = {"out_of_domain": "out of domain", "in_domain": "in domain"}
 PAPER_NOTE = (
     "Accuracy: mean over seeds, beneath it the Wilson 95 % interval over questions. Difference: adapted less base in "
-    "points, beneath it its 95 % interval over questions and seeds, and p after Holm's correction over the tasks of the "
-    "regime. In domain: the task's own training questions were tuned on."
+    "points, beneath it its 95 % interval over questions and seeds, and p after Holm's correction over the tasks of "
+    "the regime. In domain: the task's own training questions were tuned on."
 )
 CELLS_NOTE = (
     "An answer that could not be parsed is wrong; for ECE and Brier it was sure of itself. Macro-F1: beneath it the "
@@ -147,9 +147,8 @@ def cells_table(results: Results) -> Table:
     rows = []
     for row in results.rows:
         accuracy = Value(row.accuracy, percent(row.accuracy), interval(row.ci95))
-        values = (
-            fields(row) | {"protocol": PROTOCOLS[row.protocol], "accuracy": accuracy} | _labels_and_calibration(row)
-        )
+        values = fields(row) | {"protocol": PROTOCOLS[row.protocol], "accuracy": accuracy}
+        values |= _labels_and_calibration(row)
         rows.append(
             Row(values, row.model, {"regime": row.regime, "task": row.task, "model": row.model, "seed": row.seed})
         )
