@@ -14,6 +14,7 @@ from report.fake_run import write_run
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory with its results and report."""
     run = write_run(tmp_path_factory.mktemp("runs") / "fake", n=60)
-    compute_results(run / "predictions.parquet", run / "results.json", Run(run).contaminated)
+    read = Run(run)
+    compute_results(run / "predictions.parquet", run / "results.json", read.contaminated, primary=read.primary)
     build_report(run)
     return run

@@ -12,6 +12,7 @@ from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.effects import NOTHING, affects
 from pmc_llama.recipe.minimed import MiniMedSection
+from pmc_llama.recipe.primary import PrimarySection
 from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
 from pmc_llama.recipe.training import BaseSection, PretrainSection
@@ -65,6 +66,8 @@ class Recipe(Section):
     regimes: Annotated[dict[str, RegimeSection], affects("tuning")] = {}
     """Ways of tuning or asking, each applied to the base and to the adapted model."""
     evaluate: Annotated[EvaluateSection, affects("score")] = EvaluateSection()
+    primary: Annotated[PrimarySection, affects("report")] = PrimarySection()
+    """What the run is to find out."""
     update: Annotated[UpdateSection | None, NOTHING] = None
     """Make this run the next revision of another one; the corpus names the new papers only."""
 
@@ -131,6 +134,20 @@ class Recipe(Section):
                 raise ValueError(f"pretrain.mixture names {source!r}; the corpora of this recipe: {known}")
         if self.data.root is None and self.minimed is None:
             raise ValueError("data.root is not given, and there is no `minimed` section that would write data")
+        return self
+
+    @model_validator(mode="after")
+    def _the_primary_question_can_be_asked(self) -> "Recipe":
+        regime, tested = self.primary.regime, [name for name, task in self.tasks.items() if task.test is not None]
+        if regime is not None and regime not in self.regimes:
+            raise ValueError(
+                f"primary.regime names {regime!r}, which is not in regimes{_nearest(regime, self.regimes)}"
+            )
+        for task in self.primary.tasks:
+            if task not in tested:
+                raise ValueError(
+                    f"primary.tasks names {task!r}, which is no task with test questions{_nearest(task, tested)}"
+                )
         return self
 
     @property

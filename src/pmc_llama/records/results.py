@@ -97,6 +97,8 @@ class Summary(OverSeeds, kw_only=True):
     regime: str
     task: str
     protocol: str
+    primary: bool = False
+    """Whether it is part of the question that was fixed before the first score; else it is exploratory."""
 
 
 class Baseline(msgspec.Struct, frozen=True):

@@ -15,7 +15,6 @@ from pmc_llama.report.run import Run
 from pmc_llama.report.sections import flat
 from pmc_llama.report.tables import over_seeds, with_holm
 from pmc_llama.report.text import count, listing, p_value, percent, points, signed_interval
-from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import MODELS, mean_accuracy
 
 Key = tuple[str, str, str]
@@ -122,8 +121,7 @@ def _answers_table(rows: list[BothRuns], names: tuple[str, str]) -> Table:
 
 def _answers_row(row: BothRuns) -> Row:
     means = {f"{model}_mean": mean_accuracy(row, model) for model in MODELS}
-    tone = finding(row).replace("none", "")
-    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), tone)
+    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95))
     key = {"model": row.model, "regime": row.regime, "task": row.task}
     return Row(fields(row) | means | {"delta_mean": delta}, row.model, key)
 

@@ -13,9 +13,10 @@ from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
 from pmc_llama.report import text
 from pmc_llama.report.browser import browser
+from pmc_llama.report.curves import general_perplexity
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import all_sections, flat
-from pmc_llama.report.verdict import judge
+from pmc_llama.report.verdict import SMALL, judge
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("pmc_llama.report"),
@@ -36,7 +37,13 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     if not run_dir.is_dir():
         raise InputError(f"{run_dir} is not a run directory")
     run = Run(run_dir)
-    verdict = judge(run.results, run.regimes)
+    verdict = judge(
+        run.results,
+        run.regimes,
+        margin=run.primary.margin if run.primary else SMALL,
+        general=general_perplexity(run),
+        changes=run.primary_changes,
+    )
     sections = all_sections(run, verdict.regime)
     html = render(
         "report.html",
@@ -44,6 +51,8 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
         run=run,
         verdict=verdict,
         strip=[row for row in run.results.summary if row.regime == verdict.regime],
+        fixed=run.primary is not None,
+        margin=run.primary.margin if run.primary else SMALL,
         sections=sections,
         browser=browser(run.questions, run.predictions),
         environment=flat(msgspec.to_builtins(run.environment)) if run.environment else [],

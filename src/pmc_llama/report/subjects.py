@@ -7,7 +7,6 @@ from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.predictions import Cell, cells
 from pmc_llama.report.tables import over_seeds, pairs, with_holm
 from pmc_llama.report.text import count, p_value, percent, points, signed_interval
-from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import MODELS, mean_accuracy
 
 NOTE = (
@@ -54,7 +53,6 @@ def _rows(predictions: pl.DataFrame, questions: pl.DataFrame, regime: str) -> li
 
 
 def _row(row: Subject) -> Row:
-    tone = finding(row).replace("none", "")
     values = {f"{model}_mean": mean_accuracy(row, model) for model in MODELS}
-    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), tone)
+    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95))
     return Row(fields(row) | values | {"delta_mean": delta}, "", {"task": row.task, "subject": row.subject})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_json
 from pmc_llama.qa.question import LETTERS
+from pmc_llama.records.primary import Primary
 from pmc_llama.records.results import Accuracy, Baseline, Difference, OverSeeds, Results, Summary, fields
 from pmc_llama.report.predictions import Cell, cells, read_predictions
 from pmc_llama.stats.calibration import UNPARSED_BRIER, ece, ece_floor, ece_interval, with_unparsed
@@ -30,13 +31,15 @@ def compute_results(
     contaminated: Mapping[str, Collection[str]] | None = None,
     *,
     made_from: Mapping[str, str] | None = None,
+    primary: Primary | None = None,
 ) -> Results:
     """Write `results.json` from `predictions.parquet` and return its value.
 
     `rows`: one a model, regime, seed and task. `comparisons`: base against adapted on the same questions, one a regime,
     task and seed (b = only the base is right, c = only the adapted is; delta = adapted − base; Holm over the tasks of
-    one regime and seed). `summary`: the same over seeds, one a regime and task. `uncontaminated`: the summary without
-    the questions of `contaminated` (ids by task), for the tasks that have any. `baselines`: what needs no model.
+    one regime and seed). `summary`: the same over seeds, one a regime and task; those of the question `primary`
+    are marked, and are a family of their own. `uncontaminated`: the summary without the questions of `contaminated`
+    (ids by task), for the tasks that have any. `baselines`: what needs no model.
     Raises InputError for predictions that are incomplete or contradict themselves.
     """
     answers = read_predictions(predictions)
@@ -45,7 +48,7 @@ def compute_results(
     results = Results(
         rows=[_row(cell) for cell in found],
         comparisons=_comparisons(paired),
-        summary=_summary(paired),
+        summary=_summary(paired, primary),
         uncontaminated=_uncontaminated(answers, contaminated or {}),
         baselines=_baselines(found),
         made_from=dict(made_from or {}),
@@ -131,15 +134,23 @@ def _comparison(base: Cell, adapted: Cell) -> Difference:
     )
 
 
-def _summary(paired: list[tuple[Cell, Cell]]) -> list[Summary]:
+def _summary(paired: list[tuple[Cell, Cell]], primary: Primary | None = None) -> list[Summary]:
+    """One row a regime and task; those of the primary question are corrected among themselves, as the others are."""
+    asked = set() if primary is None else {(primary.regime, task) for task in primary.tasks}
     seeds_of: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
     for base, adapted in paired:
         seeds_of.setdefault((base.regime, base.task), []).append((base, adapted))
     rows = [
-        Summary(regime=regime, task=task, protocol=seeds[0][0].protocol, **fields(over_seeds(seeds)))
+        Summary(
+            regime=regime,
+            task=task,
+            protocol=seeds[0][0].protocol,
+            primary=(regime, task) in asked,
+            **fields(over_seeds(seeds)),
+        )
         for (regime, task), seeds in seeds_of.items()
     ]
-    return with_holm(rows, family=lambda row: row.regime, p=lambda row: row.p)
+    return with_holm(rows, family=lambda row: (row.regime, row.primary), p=lambda row: row.p)
 
 
 def _uncontaminated(answers: pl.DataFrame, contaminated: Mapping[str, Collection[str]]) -> list[Summary]:

@@ -37,8 +37,10 @@ class Report(Stage):
         from pmc_llama.report.tables import compute_results
 
         if context.writes:
-            contaminated = Run(out.root).contaminated
-            compute_results(out.predictions, out.results, contaminated, made_from=origins(context))
+            run = Run(out.root)
+            compute_results(
+                out.predictions, out.results, run.contaminated, made_from=origins(context), primary=run.primary
+            )
             build_report(out.root)
         return "results.json and report.html written"
 
