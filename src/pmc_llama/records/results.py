@@ -122,6 +122,8 @@ class Results(msgspec.Struct, frozen=True):
     summary: list[Summary] = []
     uncontaminated: list[Summary] = []
     """The summary without the test questions that stand in what models were trained on."""
+    original: list[Summary] = []
+    """Of a later revision: its adapted model against the base that all revisions started from (in `base`)."""
     baselines: list[Baseline] = []
     made_from: dict[str, str] = {}
     """The models and texts that the answers come from: content hash by piece of work."""

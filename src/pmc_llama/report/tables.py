@@ -1,6 +1,6 @@
 """`predictions.parquet` becomes `results.json`: every accuracy with its interval, every difference with its test."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ def compute_results(
     *,
     made_from: Mapping[str, str] | None = None,
     primary: Primary | None = None,
+    original: Sequence[tuple[Cell, Cell]] = (),
 ) -> Results:
     """Write `results.json` from `predictions.parquet` and return its value.
 
@@ -39,7 +40,8 @@ def compute_results(
     task and seed (b = only the base is right, c = only the adapted is; delta = adapted − base; Holm over the tasks of
     one regime and seed). `summary`: the same over seeds, one a regime and task; those of the question `primary`
     are marked, and are a family of their own. `uncontaminated`: the summary without the questions of `contaminated`
-    (ids by task), for the tasks that have any. `baselines`: what needs no model.
+    (ids by task), for the tasks that have any. `original`: the summary of these pairs of answers. `baselines`: what
+    needs no model.
     Raises InputError for predictions that are incomplete or contradict themselves.
     """
     answers = read_predictions(predictions)
@@ -49,6 +51,7 @@ def compute_results(
         rows=[_row(cell) for cell in found],
         comparisons=_comparisons(paired),
         summary=_summary(paired, primary),
+        original=_summary(list(original), primary),
         uncontaminated=_uncontaminated(answers, contaminated or {}),
         baselines=_baselines(found),
         made_from=dict(made_from or {}),
