@@ -184,6 +184,9 @@ def test_published_rows_stand_only_beside_real_questions(tmp_path: Path) -> None
         assert ("table-published" in build_report(run).read_text()) != minimed
     table = published_table(real_formats(Run(run).recipe))
     assert "+0.2 (−3.7 to +4.0; p = 0.94, +2 right)" in table.markdown()
+    assert "| zero-shot | ChatGPT | 57.00 % | – | 44.70 % | 63.90 % |" in table.markdown()
+    assert "| people | pass mark | 50.00 % | – | – | 60.00 % |" in table.markdown()
+    assert "pass mark" not in published_table({"medmcqa"}).markdown()
     assert published_table({"headqa"}).rows == []
 
 
