@@ -90,6 +90,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
     with (root / "tokenizer.model").open("ab") as file:
         file.write(b"\x12\x00")
     shutil.copy(finished / "predictions.parquet", root)
+    (root / "run").symlink_to(finished)
     (root / "base").mkdir()
     for file in (finished / "models/base").iterdir():
         (root / "base" / file.name).write_bytes(file.read_bytes() + (b"\n" if file.suffix == ".json" else b""))
@@ -180,7 +181,7 @@ def others(path: Place, section: Section, name: str, root: Path) -> list[Any]:
     raise AssertionError(f"{pattern}: name another value in special_values")
 
 
-def special_values(root: Path, finished: Path) -> dict[str, list[Any]]:
+def special_values(root: Path) -> dict[str, list[Any]]:
     """By path or name: values that the types alone do not give; files are others with another content."""
     return {
         "name": ["another"],
@@ -244,8 +245,8 @@ def special_values(root: Path, finished: Path) -> dict[str, list[Any]]:
         "regimes.*.min_steps": [5],
         "models.*.path": [str(root / "base")],
         "models.*.revision": ["v1"],
-        "models.*.run": [{"path": None, "run": str(finished), "model": "base"}],
-        "models.*.model": [{"path": None, "run": str(finished), "model": "base"}],
+        "models.*.run": [{"path": None, "run": str(root / "run"), "model": "base"}],
+        "models.*.model": [{"path": None, "run": str(root / "run"), "model": "base"}],
         "models.*.endpoint": [{"path": None, "prompt": None, "endpoint": "http://127.0.0.1:9"}],
         "models.*.predictions": [{"path": None, "prompt": None, "predictions": str(root / "predictions.parquet")}],
         "models.*.tokenizer": [str(root / "tokenizer.model")],
