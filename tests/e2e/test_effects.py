@@ -252,6 +252,8 @@ def special_values(root: Path) -> dict[str, list[Any]]:
         "models.*.tokenizer": [str(root / "tokenizer.model")],
         **{f"models.*.{name}": [] for name in OF_ENDPOINTS},
         "comparisons": [[["base", "adapted"]]],
+        "primary.regime": ["few_shot"],
+        "primary.tasks": [["abstract"]],
         "seq_len": [96],
         "extra.*.select.max_chars": [10**6],
         "max_chars": [10**6],

@@ -73,6 +73,7 @@ def recipe(root: Path, run: str, **models: Any) -> dict[str, Any]:
         "pretrain": TINY | {"lr": 0.02, "max_steps": 3},
         "tasks": {"medqa": {"format": "medqa", "train": "train.jsonl", "test": "test.jsonl", "prompt": "plain"}},
         "regimes": {"zero_shot": {"kind": "zero_shot"}, "full": {"kind": "full", "tasks": ["medqa"], **TINY}},
+        "evaluate": {"normalise": "tokens"},
         "models": models,
     }
 

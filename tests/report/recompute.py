@@ -207,7 +207,7 @@ def reliability(cells: Cells, regime: str, task: str) -> dict[tuple[str, str], d
 def detectable(n: int, discordant: float, alpha: float) -> float:
     """The smallest difference that a paired test of this level finds in four of five tries, by stepping up to it."""
     z = NormalDist().inv_cdf(1 - alpha / 2)
-    for step in range(1, 100_001):
+    for step in range(1, 100_001) if discordant else ():
         difference = discordant * step / 100_000
         spread = math.sqrt(max(0.0, discordant - difference**2))
         if difference * math.sqrt(n) >= z * math.sqrt(discordant) + 0.8416212335729143 * spread:
