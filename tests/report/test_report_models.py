@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 from lxml import html
 
+from pmc_llama.errors import InputError
 from pmc_llama.recipe.comparisons import default_comparisons
 from pmc_llama.records.results import read_results
 from pmc_llama.report.browser import browser
+from pmc_llama.report.compare import compare
 from pmc_llama.report.console import print_results
 from pmc_llama.report.run import Run
 from pmc_llama.results.table import compute_results
@@ -64,7 +66,7 @@ def test_each_comparison_has_a_holm_family_of_its_own(field: Path, tmp_path: Pat
     results = read_results(field / "results.json")
     own = pl.read_parquet(field / "predictions.parquet").filter(pl.col("model").is_in(["base", "adapted"]))
     own.write_parquet(tmp_path / "own.parquet")
-    alone = compute_results(tmp_path / "own.parquet", tmp_path / "own.json")
+    alone = compute_results(tmp_path / "own.parquet", tmp_path / "own.json", primary=Run(field).primary)
     assert results.between(("base", "adapted")).summary == alone.summary
     assert results.between(("base", "adapted")).comparisons == alone.comparisons
     assert results.compared == PAIRS
@@ -102,3 +104,32 @@ def test_the_console_names_both_models_of_each_row(field: Path, capsys: pytest.C
 )
 def test_models_are_compared_with_the_adapted_one(models: list[str], expected: list[tuple[str, str]]) -> None:
     assert default_comparisons(models) == expected
+
+
+def test_any_runs_and_models_are_compared(field: Path, run_dir: Path, tmp_path: Path) -> None:
+    inside = compare(f"{field}:gpt", f"{field}:chat.doctor", f"{field}:adapted")
+    assert inside.names == ("fake:gpt", "fake:chat.doctor", "fake:adapted")
+    rows = [(row.values["second"], row.values["model"], row.values["regime"]) for row in inside.answers.rows]
+    pairs = (("fake:chat.doctor", "gpt → chat.doctor"), ("fake:adapted", "gpt → adapted"))
+    assert rows == [(*pair, "zero-shot") for pair in pairs for _ in range(3)]
+    expected = {(row.first, row.task): row for row in read_results(field / "results.json").summary}
+    for row in inside.answers.rows[3:]:
+        assert row.values["p"] == expected["gpt", row.values["task"]].p
+    assert "gpt → chat.doctor · full · usmle: only in fake:chat.doctor" in inside.only
+    shown = html.parse(str(inside.write(tmp_path / "compare.html")))
+    assert len(shown.xpath("//table[@data-table='comparison']/tbody/tr")) == 6
+    three = compare(field, field, f"{field}:base")
+    assert {row.values["p"] for row in three.answers.rows} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (["{field}"], "takes two runs or more"),
+        (["{field}", "{field}:gptt"], "no answers of a model 'gptt'; it has base, adapted, chat.doctor"),
+        (["{field}", "{field}/nowhere"], "nowhere is not a run directory"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(places: list[str], message: str, field: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        compare(*(place.format(field=field) for place in places))

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pmc_llama.recipe.comparisons import in_order
 from pmc_llama.records.models import ModelFacts
 from pmc_llama.report.layout import Column, Row, Table
+from pmc_llama.report.run import Run
+from pmc_llama.report.section import Section
 from pmc_llama.report.text import count
 
 KINDS = {
@@ -15,6 +17,12 @@ KINDS = {
 }
 SHOWN_DIGITS = 12
 """Of a hash: enough to tell tokenizers apart."""
+
+
+def models_section(run: Run, regime: str | None) -> Section:
+    """Which models were asked."""
+    tables = [table for table in [models_table(run.models)] if table.rows]
+    return Section("models", "Models", tables, missing="Nothing was written down on the models of this run.")
 
 
 def models_table(models: Mapping[str, ModelFacts]) -> Table:
