@@ -262,6 +262,18 @@ class RunDir:
 
     # answers and what follows from them
 
+    def prompt_choice(self, model: str) -> Path:
+        """Which prompt was chosen for a model."""
+        return self.root / "prompts" / f"{model}.json"
+
+    def prompt_journals(self, model: str) -> Path:
+        """Folder of the answers that a prompt was chosen by, as they come."""
+        return self.root / "prompts" / "answers" / model
+
+    def prompt_journal(self, model: str, prompt: str, task: str) -> Path:
+        """Folder of the answers to one task with one prompt."""
+        return self.prompt_journals(model) / prompt / task
+
     @property
     def primary(self) -> Path:
         """The question that the run is to answer, written before the first score."""
@@ -338,6 +350,10 @@ class RunDir:
     def tuned_by_name(self, name: str) -> Path:
         """The folder of a tuned model named as in `tuned_models`."""
         return self.tuned / name / "model"
+
+    def prompt_choices(self) -> dict[str, Path]:
+        """Which prompts were chosen, by model."""
+        return {file.stem: file for file in sorted((self.root / "prompts").glob("*.json"))}
 
     def instruction_files(self) -> dict[str, Path]:
         """What became of the instruction rows, by regime; all cells of a regime read the same rows."""

@@ -120,7 +120,11 @@ def from_data(finished: Path, place: Path) -> dict[str, Any]:
             "few_shot": {"kind": "few_shot", "shots": 1},
         },
         "models": {
-            "tuned": {"path": str(finished / "models/adapted"), "tuned": True},
+            "tuned": {
+                "path": str(finished / "models/adapted"),
+                "tuned": True,
+                "prompt": {"choose": ["lm-eval", "plain"]},
+            },
             "other": {"path": str(finished / "models/adapted"), "prompt": "lm-eval"},
         },
     }
@@ -251,6 +255,7 @@ def special_values(root: Path) -> dict[str, list[Any]]:
         "models.*.predictions": [{"path": None, "prompt": None, "predictions": str(root / "predictions.parquet")}],
         "models.*.tokenizer": [str(root / "tokenizer.model")],
         **{f"models.*.{name}": [] for name in OF_ENDPOINTS},
+        "choose": [["plain", "lm-eval"]],
         "comparisons": [[["base", "adapted"]]],
         "primary.regime": ["few_shot"],
         "primary.tasks": [["abstract"]],
@@ -293,6 +298,7 @@ def stale(recipe: Recipe) -> set[str]:
 def artefact_of(work: str) -> str:
     first = work.partition("/")[0]
     named = {"minimed": "world", "general": "corpus", "extra": "corpus", "tune": "tuning", "evaluate": "score"}
+    named |= {"choose": "score"}  # a prompt is part of how a model is asked
     return named.get(first, first)
 
 
@@ -355,6 +361,6 @@ def test_what_an_endpoint_may_cost_changes_no_answer() -> None:
     assert all(DECLARED[f"models.*.{name}"] == frozenset() for name in OF_ENDPOINTS)
 
 
-UNTRIED = {"run_dir", "data.root", *(f"models.*.{name}" for name in OF_ENDPOINTS)}
-"""Where things lie is no part of what they are; endpoints are tried above."""
+UNTRIED = {"run_dir", "data.root", "models.*.prompt.on", *(f"models.*.{name}" for name in OF_ENDPOINTS)}
+"""Where things lie is no part of what they are; `on` has one value; endpoints are tried above."""
 UNSEEN: dict[str, set[str]] = {}

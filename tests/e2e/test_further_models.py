@@ -168,6 +168,28 @@ def test_adding_a_model_scores_that_model_alone(place: Path, field: Path, capsys
     assert "another" not in (field / "results.json").read_text()
 
 
+def test_a_prompt_is_chosen_on_training_questions(place: Path, field: Path) -> None:
+    path = place / "field.yaml"
+    asked = "models.chooser={path: foreign, tuned: true, prompt: {choose: [lm-eval, plain, pmc-llama-v1]}}"
+    assert stale(path, asked) - {"evaluate", "report"} == {
+        *("choose/chooser", "tune/full-chooser-seed-0", "score/full-chooser-seed-0/medqa"),
+        "score/zero_shot-chooser-seed-0/medqa",
+    }
+    run_recipe(path, [asked])
+    assert stale(path, asked) == set()
+    choice = json.loads((field / "prompts" / "chooser.json").read_text())
+    assert [one["prompt"] for one in choice["scores"]] == ["lm-eval", "plain", "pmc-llama-v1"]
+    most = max(one["correct"] for one in choice["scores"])
+    assert choice["chosen"] == next(one["prompt"] for one in choice["scores"] if one["correct"] == most)
+    assert mismatches(field) == []
+    fixed = f"models.chooser={{path: foreign, tuned: true, prompt: {choice['chosen']}}}"
+    answers = pl.read_parquet(field / "predictions.parquet").filter(model="chooser")
+    run_recipe(path, [fixed], retrain=True)
+    assert pl.read_parquet(field / "predictions.parquet").filter(model="chooser").equals(answers)
+    assert stale(path, asked.replace("[lm-eval, plain", "[plain, lm-eval")) >= {"choose/chooser"}
+    run_recipe(path)
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pmc_llama.checks.common import told, written_later
 from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.experiment.choosing import choosers, dev_tasks
 from pmc_llama.experiment.models import predictions_file, starting_folder, weights_of
 from pmc_llama.hub import MODEL_FILES, cached_folder, hub_problem, is_hub_id
 from pmc_llama.model.folders import refuse_weights
@@ -17,6 +18,9 @@ from pmc_llama.tokens.encode import hf_tokenizer
 def further_model_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
     """Models, answers or keys that are not there, and adapters that cannot be tuned further."""
     found: list[str] = []
+    for name in choosers(recipe):
+        with told(found, f"models.{name}"):
+            dev_tasks(recipe, name)
     for name, section in recipe.models.items():
         with told(found, f"models.{name}"):
             _look_at(recipe, name, section)

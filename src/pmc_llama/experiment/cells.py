@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import BASE
+from pmc_llama.recipe.models import ChooseSection
 from pmc_llama.recipe.qa import TaskSection
 
 
@@ -54,9 +55,10 @@ def asked_as(recipe: Recipe, regime: str, task: str, model: str = BASE) -> TaskS
 
 
 def asked_of(recipe: Recipe, task: str, model: str) -> TaskSection:
-    """A task with the prompt, method and shots that a model has of its own."""
+    """A task with the prompt, method and shots that a model has of its own; a prompt that is not chosen yet is not."""
     section, other = recipe.tasks[task], recipe.models.get(model)
     if other is None:
         return section
-    own = {"prompt": other.prompt, "method": other.method, "shots": other.shots}
+    prompt = None if isinstance(other.prompt, ChooseSection) else other.prompt
+    own = {"prompt": prompt, "method": other.method, "shots": other.shots}
     return section.model_copy(update={key: value for key, value in own.items() if value is not None})

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from pmc_llama.experiment.choosing import choosers
 from pmc_llama.experiment.models import own_tokenizer, predictions_file, weights_of
 from pmc_llama.model.folders import local_folder
 from pmc_llama.pipeline.identity import Input, model_inputs, tokenizer_files, tokenizer_inputs
 from pmc_llama.qa.backends import BACKENDS
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.effects import Artefact
+from pmc_llama.records.stamps import choice_work
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -37,6 +39,11 @@ def model_inputs_of(recipe: Recipe, model: str) -> list[Input]:
     files = [] if found.adapter is None else [found.adapter / name for name in ADAPTER_FILES]
     adapter = [Input(f"adapter/{file.name}", (str(file),)) for file in files]
     return model_inputs(local_folder(found.folder)) + adapter + tokenizer_files(found.tokenizer, template=True)
+
+
+def chosen_by(recipe: Recipe, model: str) -> tuple[str, ...]:
+    """The piece of work that chooses a model's prompt, if there is one."""
+    return (choice_work(model),) if model in choosers(recipe) else ()
 
 
 def asking_module(recipe: Recipe, model: str) -> str:

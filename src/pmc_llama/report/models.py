@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from pmc_llama.recipe.comparisons import in_order
 from pmc_llama.records.models import ModelFacts
+from pmc_llama.records.prompts import PromptChoice
 from pmc_llama.report.layout import Column, Row, Table
 from pmc_llama.report.run import Run
 from pmc_llama.report.section import Section
-from pmc_llama.report.text import count
+from pmc_llama.report.text import count, percent
 
 KINDS = {
     "folder": "weights",
@@ -21,7 +22,7 @@ SHOWN_DIGITS = 12
 
 def models_section(run: Run, regime: str | None) -> Section:
     """Which models were asked."""
-    tables = [table for table in [models_table(run.models)] if table.rows]
+    tables = [table for table in [models_table(run.models), choices_table(run.choices)] if table.rows]
     return Section("models", "Models", tables, missing="Nothing was written down on the models of this run.")
 
 
@@ -52,3 +53,27 @@ def _values(name: str, facts: ModelFacts) -> dict[str, object]:
         "dtype": facts.dtype,
         "tokenizer": None if digest is None else digest[:SHOWN_DIGITS],
     }
+
+
+def choices_table(choices: Mapping[str, PromptChoice]) -> Table:
+    """How each prompt did that a model's prompt was chosen from: one row a model, prompt and task."""
+    columns = [
+        Column("model", "Model"),
+        Column("prompt", "Prompt"),
+        Column("task", "Task"),
+        Column("correct", "Right", count),
+        Column("n", "Questions", count),
+        Column("accuracy", "Accuracy", percent),
+        Column("chosen", "Taken"),
+    ]
+    rows = []
+    for model, choice in choices.items():
+        for one in choice.scores:
+            values = {"model": model, "prompt": one.prompt, "task": one.task, "correct": one.correct, "n": one.n}
+            values |= {"accuracy": one.correct / one.n, "chosen": "yes" if one.prompt == choice.chosen else "no"}
+            rows.append(Row(values, "", {"model": model, "prompt": one.prompt, "task": one.task}))
+    note = (
+        "Training questions, asked before anything was scored. The prompt with the highest accuracy is taken, the mean "
+        "over tasks; of equal ones the one that the recipe names first."
+    )
+    return Table("prompts", "Prompts tried", columns, rows, note)

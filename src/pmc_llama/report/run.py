@@ -16,6 +16,7 @@ from pmc_llama.records.environment import Environment
 from pmc_llama.records.instructions import InstructionRows
 from pmc_llama.records.models import ModelFacts, read_models
 from pmc_llama.records.primary import Primary, read_primary
+from pmc_llama.records.prompts import PromptChoice, read_choice
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.records.tokens import StoreInfo, read_store_info
 from pmc_llama.records.training import Metrics, read_metrics
@@ -111,6 +112,12 @@ class Run:
     def models(self) -> dict[str, ModelFacts]:
         """What is known of the models that were asked."""
         return read_models(self.places.models)
+
+    @cached_property
+    def choices(self) -> dict[str, PromptChoice]:
+        """Which prompts were chosen, by model; of models that the run still has."""
+        found = {name: read_choice(file) for name, file in self.places.prompt_choices().items()}
+        return {name: choice for name, choice in found.items() if choice is not None and name in self.models}
 
     @cached_property
     def contamination(self) -> Contamination:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pmc_llama.code import code_hash
 from pmc_llama.experiment.cells import Cell, asked_as, cells
 from pmc_llama.pipeline.identity import Input, file_inputs
-from pmc_llama.pipeline.models import asking_module, further_settings, model_inputs_of
+from pmc_llama.pipeline.models import asking_module, chosen_by, further_settings, model_inputs_of
 from pmc_llama.pipeline.primary import write_primary
 from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
@@ -19,7 +19,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     doing = "scoring the test questions"
-    needs = ("minimed", "base", "pretrain", "finetune")
+    needs = ("minimed", "base", "pretrain", "prompts", "finetune")
 
     def works(self, context: Context) -> list[Work]:
         """One piece per cell and task, and the table of all predictions."""
@@ -43,10 +43,11 @@ class Evaluate(Stage):
 
     def run(self, context: Context, todo: Sequence[Work]) -> str:
         """Ask cell by cell, task by task; each model is loaded once."""
+        from pmc_llama.experiment.choosing import with_choices
         from pmc_llama.experiment.grid import answerer, describe_models, join_predictions, questions, score_task
 
         write_primary(context)
-        recipe, names = context.recipe, {work.name: work for work in todo}
+        recipe, names = with_choices(context.recipe, context.run), {work.name: work for work in todo}
         tests = {name: questions(recipe, name) for name in tested(recipe)}
         pending = {cell: [task for task in tests if answers_work(cell.name, task) in names] for cell in cells(recipe)}
         pending = {cell: tasks for cell, tasks in pending.items() if tasks}
@@ -104,7 +105,11 @@ def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
             RELATIVE.samples(cell.name, task),
             RELATIVE.asked_model(cell.name, task),
         ),
-        upstream=(*([tuning_work(cell.name)] if regime.tuned else []), *origin_of(cell)),
+        upstream=(
+            *([tuning_work(cell.name)] if regime.tuned else []),
+            *origin_of(cell),
+            *chosen_by(recipe, cell.model),
+        ),
         inputs=inputs,
         code=code_hash(asking_module(recipe, cell.model)),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pmc_llama.experiment.cells import Cell, asked_of, tuned_cells
 from pmc_llama.pipeline.identity import Input, file_inputs
-from pmc_llama.pipeline.models import further_settings, model_inputs_of
+from pmc_llama.pipeline.models import chosen_by, further_settings, model_inputs_of
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import ADAPTED, BASE
@@ -16,7 +16,7 @@ class Finetune(Stage):
 
     name = "finetune"
     doing = "tuning the models"
-    needs = ("minimed", "base", "pretrain")
+    needs = ("minimed", "base", "pretrain", "prompts")
 
     def works(self, context: Context) -> list[Work]:
         """One piece per cell. A cell of the base model does not depend on pre-training."""
@@ -24,10 +24,12 @@ class Finetune(Stage):
 
     def run(self, context: Context, todo: Sequence[Work]) -> str:
         """Tune cell by cell; regimes on the same questions share what was encoded for them."""
+        from pmc_llama.experiment.choosing import with_choices
         from pmc_llama.experiment.grid import tune_cell
         from pmc_llama.experiment.tuning import TuningData
 
-        recipe, data, named = context.recipe, TuningData(context.recipe), works_of_cells(context.recipe)
+        recipe = with_choices(context.recipe, context.run)
+        data, named = TuningData(recipe), works_of_cells(recipe)
         for number, work in enumerate(todo, 1):
             cell = named[work.name]
             with context.making(work) as out:
@@ -66,7 +68,7 @@ def _work(recipe: Recipe, cell: Cell) -> Work:
         settings,
         (RELATIVE.tuned_model(*where),),
         beside=(RELATIVE.tuning(*where).root, RELATIVE.instructions(*where)),
-        upstream=origin_of(cell),
+        upstream=(*origin_of(cell), *chosen_by(recipe, cell.model)),
         inputs=inputs,
         trains=True,
     )
