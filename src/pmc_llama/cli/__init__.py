@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pmc_llama import __version__
-from pmc_llama.cli import inspection, models
+from pmc_llama.cli import evaluate, inspection, models
 from pmc_llama.cli.options import DryRun, RecipePath, Retrain, Settings
 
 app = typer.Typer(
@@ -88,7 +88,7 @@ _stage_verb(inspection.corpus, "build", "corpus", "Build the corpora: read, sele
 _stage_verb(app, "tokenize", "tokens", "Encode the corpora into token stores.")
 _stage_verb(app, "pretrain", "pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
 _stage_verb(app, "finetune", "finetune", "Tune the base and the adapted model in every regime of the recipe.")
-_stage_verb(app, "evaluate", "evaluate", "Score the test questions with every tuned model.")
+evaluate.add_to(app)
 inspection.add_to(app)
 models.add_to(app)
 
