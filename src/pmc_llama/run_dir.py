@@ -278,6 +278,10 @@ class RunDir:
         """The answers to one task in lm-evaluation-harness' form."""
         return self.answers(cell, task) / f"samples_{task}.jsonl"
 
+    def asked_model(self, cell: str, task: str) -> Path:
+        """What was known of a cell's model when it was asked."""
+        return self.answers(cell, task) / "model.json"
+
     @property
     def predictions(self) -> Path:
         """All predictions: one row per model, regime, seed, task and question."""

@@ -268,7 +268,8 @@ def test_the_key_comes_from_its_variable_and_is_shown_nowhere(
     opened(url).answer(section, questions)
     assert not any("of-another" in str(headers) or "of-mine" in str(headers) for headers in faulty.headers)
     with pytest.raises(InputError, match=r"environment variable MY_KEY \(`key_env`\) holds no key"):
-        opened(url, key_env="MY_KEY")
+        opened(url, key_env="MY_KEY").answer(section, questions)
+    assert opened(url, key_env="MY_KEY").describe().where == f"{url}/v1"
     monkeypatch.setenv("MY_KEY", "sk-secret-123")
     model = opened(url, key_env="MY_KEY")
     model.answer(section, questions, journal=tmp_path, samples=tmp_path / "samples.jsonl")

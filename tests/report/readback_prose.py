@@ -64,7 +64,7 @@ def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], about: tup
 
 def _effect(found: re.Match[str], rows: dict[str, Any], p: str) -> list[str]:
     row = rows[found["task"]]
-    near = tables.interval_close(found["interval"], row["ci95"], tables.bootstrap_tolerance(row["n"]))
+    near = tables.interval_close(found["interval"], row["ci95"], tables.SHOWN_TO)
     right = found["delta"] == tables.points(row["delta_mean"]) and found["p"] == p and near
     return [] if right else [f"verdict: {found[0]!r}, recomputed {row['delta_mean']}, {row['ci95']}, {p}"]
 
@@ -74,9 +74,7 @@ def _strip(page: Any, rows: dict[str, Any], pair: tuple[str, str]) -> list[str]:
     for block in page.xpath("//dl[@class='strip']/div"):
         row = rows[block.findtext("dt")]
         change, accuracies, interval, asked = (node.text for node in block.findall("dd"))
-        near = tables.interval_close(
-            interval.removeprefix("95 % interval "), row["ci95"], tables.bootstrap_tolerance(row["n"])
-        )
+        near = tables.interval_close(interval.removeprefix("95 % interval "), row["ci95"], tables.SHOWN_TO)
         means = f"{tables.percent(row['first_mean'])} {pair[0]} → {tables.percent(row['second_mean'])} {pair[1]}"
         counts = [tables.whole(row["n"]), str(row["seeds"])]
         if (change, accuracies, NUMBER.findall(asked)) != (tables.points(row["delta_mean"]), means, counts) or not near:

@@ -4,22 +4,16 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lxml import html
 
 from pmc_llama.errors import InputError
 from pmc_llama.report.page import build_report
 from pmc_llama.report.run import Run
-from pmc_llama.results.paired import sign_flip_p
 from pmc_llama.results.table import compute_results
-from pmc_llama.stats.paired import mcnemar_exact
 from report.fake_run import write_run
 from report.readback import in_tables, mismatches, recomputed
-from report.recompute import sign_flip
 
 
 def test_every_number_agrees_with_the_independent_script(run_dir: Path) -> None:
@@ -76,17 +70,6 @@ def test_the_independent_script_notices_a_changed_result(run_dir: Path, tmp_path
             (tmp_path / name.name).symlink_to(name)
     (tmp_path / "results.json").write_text(json.dumps(results))
     assert len(mismatches(tmp_path)) == 2
-
-
-@given(st.lists(st.integers(-3, 3), max_size=40))
-def test_sign_flip_p_counts_all_sign_patterns(differences: list[int]) -> None:
-    assert sign_flip_p(np.array(differences, dtype=np.int64)) == pytest.approx(sign_flip(differences), rel=1e-9)
-
-
-@given(st.integers(0, 300), st.integers(0, 300))
-def test_sign_flip_p_of_one_seed_is_mcnemar(b: int, c: int) -> None:
-    differences = np.repeat([-1, 1, 0], [b, c, 5])
-    assert sign_flip_p(differences) == pytest.approx(mcnemar_exact(b, c), rel=1e-9)
 
 
 def test_unparsed_answers_are_wrong_and_lower_the_parse_rate(tmp_path: Path) -> None:

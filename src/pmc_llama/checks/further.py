@@ -7,7 +7,7 @@ from pathlib import Path
 from pmc_llama.checks.common import told, written_later
 from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.experiment.models import predictions_file, starting_folder, weights_of
-from pmc_llama.hub import MODEL_FILES, cached_folder, hub_problem
+from pmc_llama.hub import MODEL_FILES, cached_folder, hub_problem, is_hub_id
 from pmc_llama.model.folders import refuse_weights
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.models import ModelSection
@@ -35,8 +35,12 @@ def _look_at(recipe: Recipe, name: str, section: ModelSection) -> None:
 
 
 def _look_at_weights(recipe: Recipe, name: str, section: ModelSection) -> None:
-    on_hub = section.path is not None and not (recipe.data_root / section.path).is_dir()
-    if on_hub and cached_folder(str(section.path), MODEL_FILES, section.revision) is None:
+    local = section.path is None or (recipe.data_root / section.path).is_dir()
+    if (
+        not local
+        and is_hub_id(str(section.path))
+        and cached_folder(str(section.path), MODEL_FILES, section.revision) is None
+    ):
         if (problem := hub_problem(str(section.path))) is not None:
             raise InputError(problem)
         return  # it is downloaded when it is needed

@@ -30,6 +30,8 @@ from pmc_llama.report.console import print_accuracies, print_results
 from pmc_llama.results.table import compute_results
 from pmc_llama.run_dir import RunDir
 
+REGIME = "asked"
+"""What stands for a regime: models are asked as they are, each with shots of its own if it has any."""
 _MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
 
 
@@ -160,7 +162,7 @@ def _answers(
 ) -> list[dict[str, object]]:
     """The rows of one model's answers to one task."""
     task = questions[0].task
-    cell = Cell("few_shot" if section.shots else "zero_shot", name, 0)
+    cell = Cell(REGIME, name, 0)
     answers = backend.answer(
         section,
         questions,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pmc_llama.experiment.cells import Cell, asked_as, cells
 from pmc_llama.experiment.models import model_of, starting_folder
 from pmc_llama.experiment.tuning import TuningData
-from pmc_llama.files import atomic_path, write_json
+from pmc_llama.files import atomic_path, read_record, write_json
 from pmc_llama.model.load import ModelOrigin
 from pmc_llama.qa.backends import Answer, Backend, open_backend
 from pmc_llama.qa.prompts import render
@@ -19,6 +19,7 @@ from pmc_llama.qa.question import Question
 from pmc_llama.qa.shots import shot_pool
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
+from pmc_llama.records.models import ModelFacts
 from pmc_llama.run_dir import RunDir
 from pmc_llama.train.loop import train
 
@@ -97,6 +98,7 @@ def score_task(
     if writes:
         protocol = "in_domain" if task in recipe.regimes[cell.regime].tasks else "out_of_domain"
         rows = [prediction_row(cell, task, protocol, *pair) for pair in zip(questions, results, strict=True)]
+        write_json(out.asked_model(cell.name, task), model.describe())
         write_rows(rows, PREDICTIONS, out.task_predictions(cell.name, task))
 
 
@@ -111,10 +113,24 @@ def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[s
     write_rows(shown, QUESTIONS, out.questions)
 
 
-def describe_models(recipe: Recipe, out: RunDir) -> None:
+def describe_models(recipe: Recipe, run: RunDir, out: RunDir) -> None:
     """Write down what is known of the models that are asked, as they are before tuning."""
     asked = dict.fromkeys(cell.model for cell in cells(recipe))
-    write_json(out.models, {name: open_backend(model_of(recipe, name)).describe() for name in asked})
+    write_json(out.models, {name: _facts(recipe, run, name) for name in asked})
+
+
+def _facts(recipe: Recipe, run: RunDir, name: str) -> ModelFacts:
+    """What is known of a model; of an endpoint what was known when it was asked, for it may be gone."""
+    section = recipe.models.get(name)
+    if section is not None and section.endpoint is not None:
+        files = [
+            run.asked_model(cell.name, task) for cell in cells(recipe) if cell.model == name for task in recipe.tasks
+        ]
+        known = [read_record(file, ModelFacts) for file in files if file.is_file()]
+        ways = dict.fromkeys(one.asked for one in known if one.asked)
+        if known:
+            return msgspec.structs.replace(known[-1], asked=", ".join(ways) or None)
+    return open_backend(model_of(recipe, name)).describe()
 
 
 def questions(recipe: Recipe, task: str) -> list[Question]:

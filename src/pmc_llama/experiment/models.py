@@ -60,7 +60,7 @@ def _further_weights(section: ModelSection, root: Path, key: str) -> Weights:
     assert section.path is not None
     local = root / section.path
     if not local.is_dir() and not is_hub_id(section.path):
-        raise InputError(f"{key}: {local} is not a folder, and {section.path!r} is no hub id `owner/name`")
+        raise InputError(f"{key}: {local} is not a folder, nor {section.path!r} a hub id `owner/name`")
     folder = local if local.is_dir() else hub_folder(section.path, MODEL_FILES, section.revision)
     return Weights(folder, tokenizer or folder)
 

@@ -29,11 +29,17 @@ class Accuracy(msgspec.Struct, frozen=True):
     """Wilson."""
     macro_f1: float
     ece: float | None = None
-    """Expected calibration error; None where no probabilities are known."""
+    """Expected calibration error; None where no parsed answer has probabilities."""
     brier: float | None = None
     parse_rate: float = 1.0
     truncated: int = 0
     ties: int = 0
+    macro_f1_ci95: Interval | None = None
+    """Bootstrap."""
+    ece_ci95: Interval | None = None
+    """Bootstrap."""
+    ece_floor: float | None = None
+    """The ECE that these probabilities would have if each were exactly right."""
 
 
 class Mean(msgspec.Struct, frozen=True):
@@ -70,7 +76,7 @@ class Difference(msgspec.Struct):
 
 
 class OverSeeds(msgspec.Struct):
-    """Two models on the same questions over seeds; the questions are the units."""
+    """Two models on the same questions over seeds: seeds and questions are both drawn by chance."""
 
     seeds: int
     n: int
@@ -85,6 +91,11 @@ class OverSeeds(msgspec.Struct):
     ci95: Interval
     p: float
     holm_p: float = 1.0
+    se: float | None = None
+    """Standard error of the difference, and its degrees of freedom."""
+    df: float | None = None
+    unit: str = "models"
+    """What interval and p are about: these two `models`, these two models tuned again, or the `method`."""
 
     def mean(self, side: Side) -> float:
         """Mean accuracy of one of the two."""

@@ -25,8 +25,8 @@ Key = tuple[str, str]
 Answers = dict[str, dict[Key, dict[int, Cell]]]
 """By model, then regime and task, then seed."""
 NOTE = (
-    "Means over the seeds that both have, on the same questions; difference: the second less the first, with the "
-    "paired bootstrap 95 % interval; exact paired p, Holm's correction over the tasks of one comparison and regime."
+    "Means over the seeds that both have, on the same questions; difference: the second less the first, with its 95 % "
+    "interval over questions and seeds; Holm's correction over the tasks of one comparison and regime."
 )
 
 

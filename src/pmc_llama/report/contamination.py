@@ -67,8 +67,8 @@ def uncontaminated_table(results: Results) -> Table:
         )
         rows.append(Row(fields(row) | accuracies | {"delta_mean": delta}, "", key))
     note = (
-        "Means over seeds, without the questions that stand in a text that a model was trained on. Paired "
-        "bootstrap 95 % interval; Holm's correction over all tasks of the regime."
+        "Means over seeds, without the questions that stand in a text that a model was trained on. 95 % interval over "
+        "questions and seeds; Holm's correction over all tasks of the regime."
     )
     return Table("uncontaminated", "Accuracy without the questions found", columns, rows, note, sortable=True)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pmc_llama.recipe.comparisons import in_order
 from pmc_llama.records.models import ModelFacts
 from pmc_llama.report.layout import Column, Row, Table
 from pmc_llama.report.text import count
@@ -27,7 +28,7 @@ def models_table(models: Mapping[str, ModelFacts]) -> Table:
         Column("dtype", "Number format"),
         Column("tokenizer", "Tokenizer"),
     ]
-    rows = [Row(_values(name, facts), "", {"model": name}) for name, facts in models.items()]
+    rows = [Row(_values(name, models[name]), "", {"model": name}) for name in in_order(list(models))]
     note = "As they are before tuning. Revision: commit of a hub id, or the model's name at an endpoint or in a file."
     return Table("models", "Models that were asked", columns, rows, note)
 

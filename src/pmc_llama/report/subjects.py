@@ -15,8 +15,8 @@ from pmc_llama.results.comparisons import over_seeds, pairs, with_holm
 from pmc_llama.results.predictions import cells
 
 NOTE = (
-    "The verdict's regime, means over seeds; difference in points with the paired bootstrap 95 % interval; Holm's "
-    "correction over the subjects of one task and comparison."
+    "The verdict's regime, means over seeds; difference in points with its 95 % interval over questions and seeds; "
+    "Holm's correction over the subjects of one task and comparison."
 )
 UNSTATED = "not stated"
 

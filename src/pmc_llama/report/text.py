@@ -29,6 +29,11 @@ def decimal(number: float) -> str:
     return f"{number:.3f}".replace("-", "−")
 
 
+def decimal_interval(ci95: Sequence[float]) -> str:
+    """An interval of numbers without unit: '0.101 to 0.145'."""
+    return f"{decimal(ci95[0])} to {decimal(ci95[1])}"
+
+
 def p_value(p: float) -> str:
     """A p value to the digits it deserves: '< 0.001', '0.012', '0.38'."""
     if p < 0.001:

@@ -6,11 +6,12 @@ from pmc_llama.qa.question import LETTERS
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.recipe.qa import RegimeSection
-from pmc_llama.records.results import Baseline, Mean, OverSeeds, Results, Side, fields
+from pmc_llama.records.results import Accuracy, Baseline, Mean, OverSeeds, Results, Side, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import (
     count,
     decimal,
+    decimal_interval,
     interval,
     listing,
     p_equals,
@@ -26,16 +27,19 @@ PAPER_ORDER = ("medqa", "medmcqa", "pubmedqa")
 PROTOCOLS = {"out_of_domain": "out of domain", "in_domain": "in domain"}
 PAPER_NOTE = (
     "Accuracy: mean over seeds, beneath it the Wilson 95 % interval over questions. Difference: the model named first "
-    "less the other in points, beneath it the paired bootstrap 95 % interval and p (exact, paired, all seeds) after "
-    "Holm's correction over the tasks of the regime. In domain: the task's own training questions were tuned on."
+    "less the other in points, beneath it its 95 % interval over questions and seeds, and p after Holm's correction "
+    "over the tasks of the regime. In domain: the task's own training questions were tuned on."
 )
 CELLS_NOTE = (
-    "An answer that could not be parsed is wrong. ECE: expected calibration error of the chosen option's probability, "
-    "15 bins of equal width. Truncated: questions too long for the model, which lost their beginning."
+    "An answer that could not be parsed is wrong; for ECE and Brier it was sure of itself. Macro-F1: beneath it the "
+    "bootstrap 95 % interval. ECE: expected calibration error of the chosen option's probability, 15 bins of equal "
+    "width; beneath it the bootstrap 95 % interval, and the ECE to expect of so many answers from perfect "
+    "probabilities. Truncated: questions too long for the model, which lost their beginning."
 )
 DIFFERENCES_NOTE = (
-    "Exact two-sided McNemar test on the questions that only one of the two models answers right; Holm's correction "
-    "over the tasks of one comparison, regime and seed."
+    "Each row is about two models: exact two-sided McNemar test on the questions that only one of them answers right, "
+    "Tango's score interval, which never contradicts it; Holm's correction over the tasks of one comparison, regime "
+    "and seed."
 )
 
 
@@ -173,10 +177,22 @@ def cells_table(results: Results) -> Table:
     for row in results.rows:
         accuracy = Value(row.accuracy, percent(row.accuracy), interval(row.ci95))
         values = fields(row) | {"protocol": PROTOCOLS[row.protocol], "accuracy": accuracy}
+        values |= _labels_and_calibration(row)
         rows.append(
             Row(values, row.model, {"regime": row.regime, "task": row.task, "model": row.model, "seed": row.seed})
         )
     return Table("cells", "Every measurement", columns, rows, CELLS_NOTE, sortable=True)
+
+
+def _labels_and_calibration(row: Accuracy) -> dict[str, Value]:
+    """Macro-F1 and ECE with their intervals, and what the ECE would be if every probability were right."""
+    values = {}
+    if row.macro_f1_ci95 is not None:
+        values["macro_f1"] = Value(row.macro_f1, decimal(row.macro_f1), decimal_interval(row.macro_f1_ci95))
+    if row.ece is not None and row.ece_ci95 is not None and row.ece_floor is not None:
+        detail = f"{decimal_interval(row.ece_ci95)}\nperfect {decimal(row.ece_floor)}"
+        values["ece"] = Value(row.ece, decimal(row.ece), detail)
+    return values
 
 
 def differences_table(results: Results) -> Table:

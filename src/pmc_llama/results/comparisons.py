@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.records.results import Difference, OverSeeds, Summary, fields
-from pmc_llama.results.paired import paired_interval, sign_flip_p
 from pmc_llama.results.predictions import Cell
 from pmc_llama.stats.intervals import wilson
 from pmc_llama.stats.multiplicity import holm
-from pmc_llama.stats.paired import mcnemar_exact
+from pmc_llama.stats.paired import mcnemar_exact, paired_interval
+from pmc_llama.stats.seeds import seeds_by_items
 
 R = TypeVar("R", bound=Difference | OverSeeds)
 CellPair = tuple[Cell, Cell]
@@ -68,7 +68,7 @@ def _difference(first: Cell, second: Cell) -> Difference:
         b=b,
         c=c,
         delta=(c - b) / n,
-        ci95=paired_interval(first.correct, second.correct),
+        ci95=paired_interval(n, b, c),
         mcnemar_p=mcnemar_exact(b, c),
     )
 
@@ -83,13 +83,14 @@ def _summaries_of(paired: list[CellPair], models: Pair) -> Iterator[Summary]:
 
 
 def over_seeds(paired: list[CellPair]) -> OverSeeds:
-    """Two models on the same questions over seeds; questions are the units, each counts with its mean over seeds.
+    """Two models on the same questions over seeds; interval and p hold the luck of both (`stats.seeds`).
 
     Differences are the second less the first.
     """
     seeds = len(paired)
     left, right = (right_per_question(list(cells)) for cells in zip(*paired, strict=True))
     n = len(left)
+    shown = seeds_by_items([first.correct for first, _ in paired], [second.correct for _, second in paired])
     deltas = [float(second.correct.mean() - first.correct.mean()) for first, second in paired]
     return OverSeeds(
         seeds=seeds,
@@ -102,8 +103,11 @@ def over_seeds(paired: list[CellPair]) -> OverSeeds:
         delta_sd=float(np.std(deltas, ddof=1)) if seeds > 1 else None,
         delta_min=min(deltas),
         delta_max=max(deltas),
-        ci95=paired_interval(left / seeds, right / seeds),
-        p=sign_flip_p(right - left),
+        ci95=shown.ci95,
+        p=shown.p,
+        se=shown.se,
+        df=shown.df,
+        unit=shown.unit,
     )
 
 

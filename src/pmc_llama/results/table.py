@@ -13,9 +13,9 @@ from pmc_llama.recipe.comparisons import Pair, default_comparisons
 from pmc_llama.records.results import Accuracy, Baseline, Mean, Results, Summary
 from pmc_llama.results.comparisons import differences, right_per_question, summaries
 from pmc_llama.results.predictions import Cell, cells, read_predictions
-from pmc_llama.stats.calibration import ece
+from pmc_llama.stats.calibration import UNPARSED_BRIER, ece, ece_floor, ece_interval, with_unparsed
 from pmc_llama.stats.intervals import wilson
-from pmc_llama.stats.macro_f1 import macro_f1
+from pmc_llama.stats.macro_f1 import macro_f1, macro_f1_interval
 
 
 def compute_results(
@@ -54,7 +54,6 @@ def compute_results(
 
 def _row(cell: Cell) -> Accuracy:
     n, correct = len(cell.gold), int(cell.correct.sum())
-    answered = ~np.isnan(cell.confidence)
     return Accuracy(
         model=cell.model,
         regime=cell.regime,
@@ -66,12 +65,27 @@ def _row(cell: Cell) -> Accuracy:
         accuracy=correct / n,
         ci95=wilson(correct, n),
         macro_f1=macro_f1(cell.gold, cell.chosen),
-        ece=ece(cell.confidence[answered], cell.correct[answered]) if answered.any() else None,
-        brier=cell.brier,
+        macro_f1_ci95=macro_f1_interval(cell.gold, cell.chosen),
+        **_calibration(cell),
         parse_rate=float(np.mean(cell.chosen >= 0)),
         truncated=cell.truncated,
         ties=cell.ties,
     )
+
+
+def _calibration(cell: Cell) -> dict[str, Any]:
+    """Calibration where any parsed answer has probabilities; unparsed answers were sure and wrong."""
+    answered, unparsed = ~np.isnan(cell.confidence), int((cell.chosen < 0).sum())
+    if cell.brier is None or not answered.any():
+        return {}
+    confidence, correct = with_unparsed(cell.confidence[answered], cell.correct[answered], unparsed)
+    squares = cell.brier * int(answered.sum()) + UNPARSED_BRIER * unparsed
+    return {
+        "ece": ece(confidence, correct),
+        "ece_ci95": ece_interval(confidence, correct),
+        "ece_floor": ece_floor(confidence),
+        "brier": squares / len(confidence),
+    }
 
 
 def _means(found: list[Cell]) -> list[Mean]:

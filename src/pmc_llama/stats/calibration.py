@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from pmc_llama.stats.intervals import Interval, percentiles
 
 BINS = 15
-FLOOR_DRAWS = 1000
+FLOOR_DRAWS = 400
+UNPARSED_BRIER = 2.0
 By = Literal["width", "mass"]
 
 
@@ -116,7 +117,7 @@ def brier(probability: ArrayLike, gold: ArrayLike, *, unparsed: int = 0) -> floa
     probability = np.asarray(probability, float)
     target = np.zeros_like(probability)
     target[np.arange(len(target)), np.asarray(gold, int)] = 1
-    return float(((probability - target) ** 2).sum() + 2 * unparsed) / (len(target) + unparsed)
+    return float(((probability - target) ** 2).sum() + UNPARSED_BRIER * unparsed) / (len(target) + unparsed)
 
 
 def _places(confidence: NDArray[np.float64], bins: int, by: By) -> NDArray[np.int64]:

@@ -60,7 +60,7 @@ class Evaluate(Stage):
             if context.writes:
                 files = [context.run.task_predictions(cell.name, task) for cell in cells(recipe) for task in tests]
                 join_predictions(recipe, files, origins(context), out)
-                describe_models(recipe, out)
+                describe_models(recipe, context.run, out)
         asked = sum(len(tests[task]) for tasks in pending.values() for task in tasks)
         return f"{len(pending)} models asked {asked:,} questions, {len(cells(recipe)) - len(pending)} were up to date"
 
@@ -97,7 +97,11 @@ def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
         answers_work(cell.name, task),
         settings,
         (RELATIVE.task_predictions(cell.name, task),),
-        beside=(RELATIVE.journal(cell.name, task), RELATIVE.samples(cell.name, task)),
+        beside=(
+            RELATIVE.journal(cell.name, task),
+            RELATIVE.samples(cell.name, task),
+            RELATIVE.asked_model(cell.name, task),
+        ),
         upstream=(*([tuning_work(cell.name)] if regime.tuned else []), *origin_of(cell)),
         inputs=inputs,
         code=code_hash(asking_module(recipe, cell.model)),
