@@ -144,8 +144,16 @@ def test_what_cannot_be_used_is_a_sentence(data: Path, folders: list[Path], tmp_
     with pytest.raises(RecipeError, match="may hold a key") as error:
         section_of("http://me:secret@host")
     assert "secret" not in str(error.value)
-    for words in (["evaluate"], ["evaluate", "minimed", "--model", model], ["evaluate", "minimed", "--against", model]):
-        assert isinstance(CliRunner().invoke(app, words).exception, RecipeError)
+    for words, said in (
+        ([], "give either a recipe or --model"),
+        (["minimed", "--model", model], "give either a recipe or --model"),
+        (["minimed", "--against", model], "--against belongs to --model; a recipe says it itself"),
+        (["--model", model, "--set", "seed=1"], "--set belongs to a recipe"),
+        (["--model", model, "--dry-run"], "--dry-run belongs to a recipe"),
+    ):
+        told = CliRunner().invoke(app, ["evaluate", *words]).exception
+        assert isinstance(told, RecipeError)
+        assert said in str(told)
 
 
 def test_usual_files_are_those_of_real_sets(shared_data: Path) -> None:

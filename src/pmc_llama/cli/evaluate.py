@@ -7,20 +7,40 @@ import typer
 
 from pmc_llama.cli.options import DryRun, Retrain, Settings
 
-EXAMPLES = """Examples: pmc-llama evaluate minimed; pmc-llama evaluate --model models/ours --against models/other
---tasks medqa,pubmedqa --data data -o scores; pmc-llama evaluate --model http://127.0.0.1:8000 --tasks medqa --data data
---limit 100; pmc-llama evaluate --model '{endpoint: "https://api.openai.com/v1", model: gpt-4o, key_env: OPENAI_API_KEY,
-prompt: chat}' --against runs/mine --tasks medqa --data data -o scores"""
+EXAMPLES = """\b
+Examples:
+  pmc-llama evaluate minimed
+  pmc-llama evaluate --model models/ours --against models/other --tasks medqa,pubmedqa --data data -o scores
+  pmc-llama evaluate --model http://127.0.0.1:8000 --tasks medqa --data data --limit 100
+  pmc-llama evaluate --model runs/mine --against other/predictions.parquet --data data -o scores
+  pmc-llama evaluate --model '{endpoint: "https://host/v1", model: gpt-4o, key_env: OPENAI_API_KEY}' --data data"""
+OF_RECIPES = ("settings", "force", "dry_run", "retrain")
+OF_MODELS = (
+    *(
+        "against",
+        "tasks",
+        "data",
+        "limit",
+        "prompt",
+        "answers",
+        "method",
+        "shots",
+        "max_new_tokens",
+        "precision",
+        "out",
+    ),
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command(epilog=EXAMPLES.replace("\n", " "))(evaluate)
+    app.command(epilog=EXAMPLES)(evaluate)
 
 
 def evaluate(
+    context: typer.Context,
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="A YAML file, or a recipe of the package by name.")
+        Path | None, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe of the package by name.")
     ] = None,
     settings: Settings = None,
     model: Annotated[
@@ -61,9 +81,12 @@ def evaluate(
 
     if (recipe is None) == (model is None):
         raise RecipeError("give either a recipe or --model (pmc-llama evaluate --help shows examples)")
+    other = OF_MODELS if model is None else OF_RECIPES
+    stray = [name for name in other if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"]
+    if stray:
+        named, only = {"settings": "set"}.get(stray[0], stray[0]).replace("_", "-"), "a recipe" if model else "--model"
+        raise RecipeError(f"--{named} belongs to {only}" + ("; a recipe says it itself" if model is None else ""))
     if recipe is not None:
-        if against:
-            raise RecipeError("--against belongs to --model; a recipe names its `models` and `comparisons` itself")
         from pmc_llama.pipeline.run import run_recipe
 
         forced = "evaluate" if force else None
