@@ -136,6 +136,8 @@ def test_the_best_way_that_a_server_offers_is_taken(faulty: Faulty, url: str) ->
     with pytest.raises(InputError, match=r"cannot answer task 'made': log-probabilities of continuations: .*`echo`"):
         opened(url, method="likelihood").answer(task(), questions)
     assert opened(url).answer(task(), questions)[0].chosen == 1  # read from what was written
+    faulty.other_form = True
+    assert opened(url).answer(task(), questions)[0].texts == (faulty.says,)
     words_asked = make_questions(2, words=True)
     faulty.first = [("yes", 0.9)]
     assert opened(url).answer(task(prompt="chat"), words_asked)[0].option_logprobs is None
