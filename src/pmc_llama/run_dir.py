@@ -262,6 +262,11 @@ class RunDir:
 
     # answers and what follows from them
 
+    @property
+    def primary(self) -> Path:
+        """The question that the run is to answer, written before the first score."""
+        return self.root / "primary.json"
+
     def answers(self, cell: str, task: str) -> Path:
         """Folder of one cell's answers to one task."""
         return self.root / "predictions" / cell / task

@@ -36,21 +36,18 @@ def write_data(root: Path) -> None:
     write_lines(
         root / "papers.jsonl", [{"id": f"d{i}", "pmcid": f"PMC{i}", "text": text.format(i)} for i in range(1, 13)]
     )
-    options = {"A": "one", "B": "two", "C": "three", "D": "four"}
-    for name, shift in (("train", 100), ("test", 0)):
-        rows = [
-            {
-                "question": f"Which is number {i + shift}?",
-                "options": options,
-                "answer_idx": "ABCD"[i % 4],
-                "answer": options["ABCD"[i % 4]],
-            }
-            for i in range(QUESTIONS)
-        ]
-        write_lines(root / f"{name}.jsonl", rows)
+    write_lines(root / "train.jsonl", [question(100 + i) for i in range(QUESTIONS)])
+    write_lines(root / "test.jsonl", [question(i) for i in range(QUESTIONS)])
     tokenizer = tiny_tokenizer(root)
     save_model(tiny_model(tokenizer, steps=1), tokenizer, root / "base")
     save_foreign(root)
+
+
+def question(number: int) -> dict[str, Any]:
+    words = ("zolimab", "placebo", "rest in bed", "12 mg", "hypertension", "x", "no", "maybe a longer answer", "weeks")
+    options = {letter: words[(number * (3 + i) + i) % 9] for i, letter in enumerate("ABCD")}
+    right = "ABCD"[number % 4]
+    return {"question": f"Which is {number}?", "options": options, "answer_idx": right, "answer": options[right]}
 
 
 def save_foreign(root: Path) -> None:
@@ -73,7 +70,7 @@ def recipe(root: Path, run: str, **models: Any) -> dict[str, Any]:
         },
         "tokenizer": {"path": "tokenizer.model"},
         "base": {"path": "base"},
-        "pretrain": TINY,
+        "pretrain": TINY | {"lr": 0.02, "max_steps": 3},
         "tasks": {"medqa": {"format": "medqa", "train": "train.jsonl", "test": "test.jsonl", "prompt": "plain"}},
         "regimes": {"zero_shot": {"kind": "zero_shot"}, "full": {"kind": "full", "tasks": ["medqa"], **TINY}},
         "models": models,

@@ -17,7 +17,8 @@ OTHERS = {"chat.doctor": {"path": "c/d", "tuned": True}, "meditron-7b": {"path":
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory with its results and report."""
     run = write_run(tmp_path_factory.mktemp("runs") / "fake", n=60)
-    compute_results(run / "predictions.parquet", run / "results.json", Run(run).contaminated)
+    read = Run(run)
+    compute_results(run / "predictions.parquet", run / "results.json", read.contaminated, primary=read.primary)
     build_report(run)
     return run
 
@@ -26,6 +27,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of five models with its results and report."""
     run = write_run(tmp_path_factory.mktemp("runs") / "field", n=30, training=False, corpora=False, others=OTHERS)
-    compute_results(run / "predictions.parquet", run / "results.json", {"usmle": {"usmle-0001", "usmle-0003"}})
+    contaminated = {"usmle": {"usmle-0001", "usmle-0003"}}
+    compute_results(run / "predictions.parquet", run / "results.json", contaminated, primary=Run(run).primary)
     build_report(run)
     return run

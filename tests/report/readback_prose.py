@@ -4,6 +4,7 @@ What has been recognised and found true is taken out of a sentence; a digit that
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from report import readback as tables
 from report import recompute_run
-from report.recompute import detectable, shares
+from report.recompute import detectable, detectable_over_seeds, shares
 
 NUMBER = re.compile(r"[+−]?\d[\d\u202f]*(?:\.\d+)?")
 EFFECT = re.compile(
@@ -22,7 +23,7 @@ EFFECT = re.compile(
 NULL = re.compile(
     r"largest difference is (?P<delta>[+−]?\d+\.\d) points on (?P<task>\S+) "
     r"\(95 % interval (?P<interval>\S+ to \S+); smallest Holm (?P<p>p [<=] [\d.]+)\)"
-    r"(?:; with (?P<n>\S+) questions a true difference under (?P<seen>\d+) points|, and (?P<few>\S+) questions)"
+    r"(?:; with (?P<n>\S+) questions a true difference under (?P<seen>[\d.]+) points|, and (?P<few>\S+) questions)"
 )
 
 
@@ -31,7 +32,8 @@ def prose_mismatches(page: Any, run_dir: Path, truth: dict[str, Any]) -> list[st
     regime = page.xpath("string(//*[@id='verdict']//strong)")
     pair = next(iter(truth["summary"]), ("base", "adapted"))[:2]
     rows = {key[3]: row for key, row in truth["summary"].items() if key[:3] == (*pair, regime)}
-    wrong = [*_sentence(page, rows, truth, (*pair, regime)), *_strip(page, rows, pair), *_caveats(page, truth)]
+    verdict = [*_sentence(page, rows, truth, (*pair, regime)), *_strip(page, rows, pair)]
+    wrong = [*verdict, *_caveats(page, run_dir, rows, truth)]
     allowed = _numbers_of_sections(run_dir, truth)
     allowed["questions"] |= {tables.whole(len(data["questions"])) for data in _data(page)}
     for section, numbers in allowed.items():
@@ -53,9 +55,13 @@ def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], about: tup
     for found in NULL.finditer(text):
         row = rows[found["task"]]
         wrong += _effect(found, rows, tables.p_text(min(one["holm_p"] for one in rows.values())))
+        alpha = 0.05 / len(rows)
         pairs = [one for key, one in truth["comparisons"].items() if key[:4] == (*about, found["task"])]
-        seen = detectable(row["n"], sum(one["b"] + one["c"] for one in pairs) / sum(one["n"] for one in pairs))
-        asked, least = found["n"] or found["few"], f"{100 * seen:.0f}" if seen < 1 else None
+        differing = sum(one["b"] + one["c"] for one in pairs) / sum(one["n"] for one in pairs)
+        seen = detectable(row["n"], differing, alpha)
+        if row["seeds"] > 1:
+            seen = detectable_over_seeds(row["se"], row["df"], alpha)
+        asked, least = found["n"] or found["few"], f"{math.ceil(1000 * seen - 1e-6) / 10:g}" if seen <= 1 else None
         if (asked, found["seen"]) != (tables.whole(row["n"]), least):
             wrong.append(f"verdict: {found[0]!r}, recomputed {row['n']} and {seen}")
     rest = NULL.sub("", EFFECT.sub("", text))
@@ -82,10 +88,20 @@ def _strip(page: Any, rows: dict[str, Any], pair: tuple[str, str]) -> list[str]:
     return wrong
 
 
-def _caveats(page: Any, truth: dict[str, Any]) -> list[str]:
-    constant = {f"{100 * max(one['majority'], one['chance'] or 0):.1f}" for one in truth["baselines"].values()}
-    texts = page.xpath("//p[@class='caveat']/text()")
-    return [f"verdict: {one!r} in {text!r}" for text in texts for one in _unknown(text, constant)]
+def _caveats(page: Any, run_dir: Path, rows: dict[str, Any], truth: dict[str, Any]) -> list[str]:
+    """Under the verdict: constant answers, perplexity before and after, effects out of domain, shares parsed."""
+    known = {f"{100 * max(one['majority'], one['chance'] or 0):.1f}" for one in truth["baselines"].values()}
+    known |= {"95", *recompute_run.forgetting(run_dir)}
+    rates: dict[tuple[Any, ...], list[float]] = {}
+    for key, row in truth["rows"].items():
+        rates.setdefault(key[:3], []).append(row["parse_rate"])
+    known |= {f"{100 * sum(shares) / len(shares):.1f}" for shares in rates.values()}
+    wrong = []
+    for text in page.xpath("//p[@class='caveat']/text()"):
+        for found in EFFECT.finditer(text):
+            wrong += _effect(found, rows, tables.p_text(rows[found["task"]]["holm_p"]))
+        wrong += [f"verdict: {one!r} in {text!r}" for one in _unknown(EFFECT.sub("", text), known)]
+    return wrong
 
 
 def _numbers_of_sections(run_dir: Path, truth: dict[str, Any]) -> dict[str, set[str]]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -203,14 +204,20 @@ def reliability(cells: Cells, regime: str, task: str) -> dict[tuple[str, str], d
     }
 
 
-def detectable(n: int, discordant: float) -> float:
-    """The smallest difference that a paired test of level 5 % finds in four of five tries, by stepping up to it."""
+def detectable(n: int, discordant: float, alpha: float) -> float:
+    """The smallest difference that a paired test of this level finds in four of five tries, by stepping up to it."""
+    z = NormalDist().inv_cdf(1 - alpha / 2)
     for step in range(1, 100_001):
         difference = discordant * step / 100_000
         spread = math.sqrt(max(0.0, discordant - difference**2))
-        if difference * math.sqrt(n) >= Z * math.sqrt(discordant) + 0.8416212335729143 * spread:
+        if difference * math.sqrt(n) >= z * math.sqrt(discordant) + 0.8416212335729143 * spread:
             return difference
     return math.inf
+
+
+def detectable_over_seeds(se: float, df: float, alpha: float) -> float:
+    """The same of a t test."""
+    return float(student.isf(alpha / 2, df) + student.isf(0.2, df)) * se
 
 
 def _row(answers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -29,9 +29,14 @@ def tables(run_dir: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:
         found["contamination-examples"] = (("text", "task"), {})
     if (run_dir / "models.json").is_file():
         models = json.loads((run_dir / "models.json").read_text())
-        found["models"] = (("model",), {(name,): {"parameters": one["parameters"]} for name, one in models.items()})
+        found["models"] = (("model",), _parameters(models))
     found["instructions"] = (("regime", "outcome"), _instructions(run_dir))
     return found | {name: (CURVE, rows) for name, rows in _curves(run_dir).items()}
+
+
+def _parameters(models: dict[str, Any]) -> Rows:
+    """Of the models whose size is known."""
+    return {(name,): {"parameters": one["parameters"]} for name, one in models.items() if one["parameters"]}
 
 
 def _of_corpus(folder: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:

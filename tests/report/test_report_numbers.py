@@ -103,7 +103,8 @@ def test_predictions_that_contradict_themselves_are_refused(change, message: str
 
 
 def test_the_same_predictions_give_the_same_bytes(run_dir: Path, tmp_path: Path) -> None:
-    compute_results(run_dir / "predictions.parquet", tmp_path / "results.json", Run(run_dir).contaminated)
+    run = Run(run_dir)
+    compute_results(run.places.predictions, tmp_path / "results.json", run.contaminated, primary=run.primary)
     assert (tmp_path / "results.json").read_bytes() == (run_dir / "results.json").read_bytes()
     before = (run_dir / "report.html").read_bytes()
     assert build_report(run_dir).read_bytes() == before

@@ -19,6 +19,7 @@ from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.effects import NOTHING, affects
 from pmc_llama.recipe.minimed import MiniMedSection
 from pmc_llama.recipe.models import ModelSection
+from pmc_llama.recipe.primary import PrimarySection
 from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
 from pmc_llama.recipe.training import BaseSection, PretrainSection
@@ -77,6 +78,8 @@ class Recipe(Section):
     """Pairs of models to compare, as `[[base, adapted], [meditron, adapted]]`; a difference is the second's accuracy
     less the first's, and the first pair is the verdict's (none: base and every further model against adapted)."""
     evaluate: Annotated[EvaluateSection, affects("score")] = EvaluateSection()
+    primary: Annotated[PrimarySection, affects("report")] = PrimarySection()
+    """What the run is to find out."""
     update: Annotated[UpdateSection | None, NOTHING] = None
     """Make this run the next revision of another one; the corpus names the new papers only."""
 
@@ -146,6 +149,18 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_primary_question_can_be_asked(self) -> "Recipe":
+        regime, tested = self.primary.regime, [name for name, task in self.tasks.items() if task.test is not None]
+        if regime is not None and regime not in self.regimes:
+            raise ValueError(f"primary.regime names {regime!r}, which is not in regimes{nearest(regime, self.regimes)}")
+        for task in self.primary.tasks:
+            if task not in tested:
+                raise ValueError(
+                    f"primary.tasks names {task!r}, which is no task with test questions{nearest(task, tested)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _models_can_be_asked_and_compared(self) -> "Recipe":
         check_models(self.models, self.regimes)
         check_comparisons(self.comparisons, self.all_models)
@@ -158,7 +173,7 @@ class Recipe(Section):
 
     @property
     def compared(self) -> list[Pair]:
-        """The pairs of models that are compared."""
+        """The pairs of models that are compared; the first is the primary question's."""
         return self.comparisons or default_comparisons(self.all_models)
 
     @property

@@ -114,6 +114,8 @@ class Summary(OverSeeds, kw_only=True):
     protocol: str
     first: str = "base"
     second: str = "adapted"
+    primary: bool = False
+    """Whether it is part of the question that was fixed before the first score; else it is exploratory."""
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -138,6 +140,8 @@ class Results(msgspec.Struct, frozen=True):
     summary: list[Summary] = []
     uncontaminated: list[Summary] = []
     """The summary without the test questions that stand in what models were trained on."""
+    original: list[Summary] = []
+    """Of a later revision: its adapted model against the base that all revisions started from (in `base`)."""
     baselines: list[Baseline] = []
     made_from: dict[str, str] = {}
     """The models and texts that the answers come from: content hash by piece of work."""

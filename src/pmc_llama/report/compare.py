@@ -15,7 +15,6 @@ from pmc_llama.report.page import render
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import flat
 from pmc_llama.report.text import count, listing, p_value, percent, points, signed_interval
-from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import mean_accuracy, pair_columns, side_names
 from pmc_llama.results.comparisons import over_seeds, with_holm
 from pmc_llama.results.predictions import Cell, cells, read_predictions
@@ -185,8 +184,7 @@ def _answers_table(rows: list[Compared], named: Sequence[Named]) -> Table:
 def _answers_row(row: Compared) -> Row:
     sides: tuple[Side, Side] = ("first", "second")
     means = {f"{side}_mean": mean_accuracy(row, side) for side in sides}
-    tone = finding(row).replace("none", "")
-    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), tone)
+    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95))
     key = {"first": row.first, "second": row.second, "model": row.model, "regime": row.regime, "task": row.task}
     return Row(fields(row) | means | {"delta_mean": delta}, row.model, key)
 

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pmc_llama.records.results import Results, Side, Summary
+from pmc_llama.report.caveats import unparsed
 from pmc_llama.report.text import interval, p_value, points, signed_interval
 from pmc_llama.report.views import side_names
 
@@ -40,7 +41,10 @@ def print_results(results: Results) -> None:
             f"{points(row.delta_mean)} ({signed_interval(row.ci95)})",
             p_value(row.holm_p),
         )
-    Console(width=None if Console().is_terminal else 140).print(table)
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(table)
+    for sentence in unparsed(results.rows):
+        console.print(sentence)
 
 
 def _mean(row: Summary, side: Side, *, of_several: bool) -> str:

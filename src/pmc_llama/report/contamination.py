@@ -7,7 +7,6 @@ from pmc_llama.records.results import Results, Summary, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.run import Run
 from pmc_llama.report.text import count, listing, p_value, percent, plural, points, signed_interval
-from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import pair_columns, side_names
 
 
@@ -62,9 +61,7 @@ def uncontaminated_table(results: Results) -> Table:
         accuracies = {
             f"{side}_mean": Value(row.mean(side), percent(row.mean(side)), percent(of_all.mean(side))) for side in named
         }
-        delta = Value(
-            row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), finding(row).replace("none", "")
-        )
+        delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95))
         rows.append(Row(fields(row) | accuracies | {"delta_mean": delta}, "", key))
     note = (
         "Means over seeds, without the questions that stand in a text that a model was trained on. 95 % interval over "

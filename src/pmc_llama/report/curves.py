@@ -84,6 +84,13 @@ def forgetting(run: Run) -> list[str]:
     return sentences
 
 
+def general_perplexity(run: Run) -> tuple[float, float] | None:
+    """Perplexity on held-out general text before and after continued pre-training; None where it was not measured."""
+    metrics = run.training.get("train/pretrain")
+    measured = metrics.heldout_curve("general", "perplexity") if metrics else []
+    return (measured[0][1], measured[-1][1]) if len(measured) > 1 else None
+
+
 def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) -> Figure:
     """One panel; each label may hold several curves (seeds), drawn alike."""
     shown = {label: [thinned(curve) for curve in group if curve] for label, group in curves.items() if any(group)}

@@ -11,12 +11,12 @@ from pmc_llama.records.results import Difference, Mean, Results, Summary, fields
 from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.svg import ADAPTED, INK, LOSS, MUTED, PAPER, RULE, Figure, figure, legend, model_colours
 from pmc_llama.report.text import count, p_value, percent, plural, points, signed_interval
-from pmc_llama.report.verdict import finding
+from pmc_llama.report.verdict import finding, tone
 from pmc_llama.report.views import accuracy, less
 from pmc_llama.results.predictions import Cell
 from pmc_llama.stats.calibration import ReliabilityBin, reliability_table
 
-FINDINGS = {"gain": ADAPTED, "loss": LOSS, "none": MUTED}
+TONES = {"gain": ADAPTED, "loss": LOSS, "": MUTED}
 BINS = 10
 """Bins of the reliability plots; the ECE in the tables has 15, these fewer ones are there to be seen."""
 
@@ -35,7 +35,7 @@ def forest(results: Results, pair: Pair) -> Figure:
 
     def plot(axes: Axes) -> None:
         for place, row in enumerate(rows):
-            colour = FINDINGS[finding(row)]
+            colour = TONES[tone(row)]
             axes.plot([100 * end for end in row.ci95], [place, place], color=colour, linewidth=2)
             fill = PAPER if finding(row) == "none" else colour
             axes.plot(100 * row.delta_mean, place, "o", color=colour, markerfacecolor=fill)
@@ -71,7 +71,8 @@ def forest(results: Results, pair: Pair) -> Figure:
         alt=alt,
         columns=columns,
         rows=data,
-        note="Line: 95 % interval. Filled: shown after Holm's correction. Small marks beneath: single seeds.",
+        note="Line: 95 % interval. Filled: shown after Holm's correction. Coloured: the primary question. "
+        "Small marks beneath: single seeds.",
         height_in=0.8 + 0.3 * len(rows),
     )
 

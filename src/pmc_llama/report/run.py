@@ -15,9 +15,11 @@ from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
 from pmc_llama.records.environment import Environment
 from pmc_llama.records.instructions import InstructionRows
 from pmc_llama.records.models import ModelFacts, read_models
+from pmc_llama.records.primary import Primary, read_primary
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.records.tokens import StoreInfo, read_store_info
 from pmc_llama.records.training import Metrics, read_metrics
+from pmc_llama.report.primary import changes, in_force, primary_question
 from pmc_llama.results.predictions import read_predictions
 from pmc_llama.run_dir import CorpusDir, RunDir
 
@@ -81,6 +83,18 @@ class Run:
         """The resolved recipe as it was written."""
         file = self.places.recipe
         return file.read_text() if file.is_file() else ""
+
+    @cached_property
+    def primary(self) -> Primary | None:
+        """The question that the verdict answers."""
+        asked = None if self.recipe is None else primary_question(self.recipe)
+        return in_force(read_primary(self.places.primary), asked, set(self.regimes))
+
+    @cached_property
+    def primary_changes(self) -> str:
+        """What is to be said of that question; mostly nothing."""
+        asked = None if self.recipe is None else primary_question(self.recipe)
+        return changes(read_primary(self.places.primary), asked)
 
     @cached_property
     def environment(self) -> Environment | None:

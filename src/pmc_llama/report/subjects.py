@@ -9,7 +9,6 @@ from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.records.results import OverSeeds, Side, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import count, p_value, percent, points, signed_interval
-from pmc_llama.report.verdict import finding
 from pmc_llama.report.views import mean_accuracy, pair_columns, side_names
 from pmc_llama.results.comparisons import over_seeds, pairs, with_holm
 from pmc_llama.results.predictions import cells
@@ -67,9 +66,8 @@ def _rows(predictions: pl.DataFrame, questions: pl.DataFrame, regime: str, compa
 
 
 def _row(row: Subject) -> Row:
-    tone = finding(row).replace("none", "")
     sides: tuple[Side, Side] = ("first", "second")
     values = {f"{side}_mean": mean_accuracy(row, side) for side in sides}
-    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), tone)
+    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95))
     about = {"first": row.first, "second": row.second, "task": row.task, "subject": row.subject}
     return Row(fields(row) | values | {"delta_mean": delta}, "", about)

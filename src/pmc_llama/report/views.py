@@ -21,7 +21,7 @@ from pmc_llama.report.text import (
     points,
     signed_interval,
 )
-from pmc_llama.report.verdict import finding
+from pmc_llama.report.verdict import tone
 
 PAPER_ORDER = ("medqa", "medmcqa", "pubmedqa")
 PROTOCOLS = {"out_of_domain": "out of domain", "in_domain": "in domain"}
@@ -134,9 +134,8 @@ def accuracy(row: Mean) -> Value:
 
 
 def _difference(row: OverSeeds) -> Value:
-    shown = finding(row)
     detail = f"{signed_interval(row.ci95)}\n{p_equals(row.holm_p)}"
-    return Value(row.delta_mean, points(row.delta_mean), detail, "" if shown == "none" else shown)
+    return Value(row.delta_mean, points(row.delta_mean), detail, tone(row))
 
 
 def _baseline_rows(results: Results, task_of: dict[str, str]) -> list[Row]:

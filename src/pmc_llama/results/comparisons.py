@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.comparisons import Pair
+from pmc_llama.records.primary import Primary
 from pmc_llama.records.results import Difference, OverSeeds, Summary, fields
 from pmc_llama.results.predictions import Cell
 from pmc_llama.stats.intervals import wilson
@@ -48,10 +49,22 @@ def differences(found: Sequence[Cell], compared: Sequence[Pair]) -> list[Differe
     )
 
 
-def summaries(found: Sequence[Cell], compared: Sequence[Pair]) -> list[Summary]:
-    """One row a comparison, regime and task; Holm over the tasks of one comparison and regime."""
-    rows = [row for models in compared for row in _summaries_of(list(pairs(found, models)), models)]
-    return with_holm(rows, family=lambda row: (row.first, row.second, row.regime), p=lambda row: row.p)
+def summaries(found: Sequence[Cell], compared: Sequence[Pair], primary: Primary | None = None) -> list[Summary]:
+    """One row a comparison, regime and task; see `summaries_of`."""
+    return summaries_of([(models, list(pairs(found, models))) for models in compared], primary)
+
+
+def summaries_of(answers: Sequence[tuple[Pair, list[CellPair]]], primary: Primary | None = None) -> list[Summary]:
+    """One row a pair of models, regime and task; Holm over the tasks of one pair and regime.
+
+    The rows of the primary question are marked, and corrected among themselves, as the others are.
+    """
+    rows = [row for models, paired in answers for row in _rows(paired, models)]
+    for row in rows:
+        row.primary = primary is not None and (
+            (row.first, row.second) == primary.comparison and row.regime == primary.regime and row.task in primary.tasks
+        )
+    return with_holm(rows, family=lambda row: (row.first, row.second, row.regime, row.primary), p=lambda row: row.p)
 
 
 def _difference(first: Cell, second: Cell) -> Difference:
@@ -73,7 +86,7 @@ def _difference(first: Cell, second: Cell) -> Difference:
     )
 
 
-def _summaries_of(paired: list[CellPair], models: Pair) -> Iterator[Summary]:
+def _rows(paired: list[CellPair], models: Pair) -> Iterator[Summary]:
     seeds_of: dict[tuple[str, str], list[CellPair]] = {}
     for first, second in paired:
         seeds_of.setdefault((first.regime, first.task), []).append((first, second))

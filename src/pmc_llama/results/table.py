@@ -9,9 +9,10 @@ import polars as pl
 
 from pmc_llama.files import write_json
 from pmc_llama.qa.question import LETTERS
-from pmc_llama.recipe.comparisons import Pair, default_comparisons
+from pmc_llama.recipe.comparisons import OWN_MODELS, Pair, default_comparisons
+from pmc_llama.records.primary import Primary
 from pmc_llama.records.results import Accuracy, Baseline, Mean, Results, Summary
-from pmc_llama.results.comparisons import differences, right_per_question, summaries
+from pmc_llama.results.comparisons import CellPair, differences, right_per_question, summaries, summaries_of
 from pmc_llama.results.predictions import Cell, cells, read_predictions
 from pmc_llama.stats.calibration import UNPARSED_BRIER, ece, ece_floor, ece_interval, with_unparsed
 from pmc_llama.stats.intervals import wilson
@@ -25,15 +26,18 @@ def compute_results(
     *,
     compared: Sequence[Pair] | None = None,
     made_from: Mapping[str, str] | None = None,
+    primary: Primary | None = None,
+    original: Sequence[CellPair] = (),
 ) -> Results:
     """Write `results.json` from `predictions.parquet` and return its value.
 
     `rows`: one a model, regime, seed and task. `means`: the same over seeds. `comparisons`: the pairs of `compared`
     (None: see `default_comparisons`) on the same questions, one a pair, regime, task and seed (b = only the first is
     right, c = only the second is; delta = second − first; Holm over the tasks of one pair, regime and seed). `summary`:
-    the same over seeds, one a pair, regime and task. `uncontaminated`: the summary without the questions of
-    `contaminated` (ids by task), for the tasks that have any. `baselines`: what needs no model. Raises InputError for
-    predictions that are incomplete or contradict themselves.
+    the same over seeds, one a pair, regime and task; those of the question `primary` are marked, and are a family of
+    their own. `original`: the summary of these pairs of answers, of base and adapted. `uncontaminated`: the summary
+    without the questions of `contaminated` (ids by task), for the tasks that have any. `baselines`: what needs no
+    model. Raises InputError for predictions that are incomplete or contradict themselves.
     """
     answers = read_predictions(predictions)
     found = list(cells(answers))
@@ -43,7 +47,8 @@ def compute_results(
         rows=[_row(cell) for cell in found],
         means=_means(found),
         comparisons=differences(found, compared),
-        summary=summaries(found, compared),
+        summary=summaries(found, compared, primary),
+        original=summaries_of([(OWN_MODELS, list(original))], primary),
         uncontaminated=_uncontaminated(answers, compared, contaminated or {}),
         baselines=_baselines(found),
         made_from=dict(made_from or {}),

@@ -6,6 +6,7 @@ from pmc_llama.code import code_hash
 from pmc_llama.experiment.cells import Cell, asked_as, cells
 from pmc_llama.pipeline.identity import Input, file_inputs
 from pmc_llama.pipeline.models import asking_module, further_settings, model_inputs_of
+from pmc_llama.pipeline.primary import write_primary
 from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.pipeline.stages.finetune import origin_of
@@ -44,6 +45,7 @@ class Evaluate(Stage):
         """Ask cell by cell, task by task; each model is loaded once."""
         from pmc_llama.experiment.grid import answerer, describe_models, join_predictions, questions, score_task
 
+        write_primary(context)
         recipe, names = context.recipe, {work.name: work for work in todo}
         tests = {name: questions(recipe, name) for name in tested(recipe)}
         pending = {cell: [task for task in tests if answers_work(cell.name, task) in names] for cell in cells(recipe)}
