@@ -45,6 +45,7 @@ class Faulty:
         self.delay_s = 0.0
         self.other_form = False
         """Log-probabilities look as no client of OpenAI's expects them."""
+        self.running = self.most_running = 0
         self.lock = threading.Lock()
 
     @property
@@ -87,7 +88,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault:
             self._fail(fault)
             return
+        with state.lock:
+            state.running += 1
+            state.most_running = max(state.most_running, state.running)
         time.sleep(state.delay_s)
+        with state.lock:
+            state.running -= 1
         why = state.refuses(body)
         if self.path == "/v1/completions" and not state.completes:
             why = "this is a chat model"

@@ -120,6 +120,11 @@ def test_our_own_server_writes_what_the_model_writes_here(tmp_path: Path) -> Non
         for found in [model.answer(section, questions) for model in asked]:
             assert [one.chosen for one in found] == [one.chosen for one in here]
             assert [(one.parsed or "").strip() for one in found] == [(one.parsed or "").strip() for one in here]
+        unasked = opened(
+            url, evaluate
+        )  # it offers no log-probabilities, so a task that scores them is answered in words
+        assert [one.chosen for one in unasked.answer(task(), questions)] == [one.chosen for one in here]
+        assert unasked.describe().asked == "written answers"
     assert here[0].chosen == 0
 
 
@@ -168,6 +173,12 @@ def test_drawn_samples_have_seeds_of_their_own(faulty: Faulty, url: str) -> None
     assert found[0].texts == (faulty.says,) * 3
     assert len({body["seed"] for body in faulty.asked}) == 6
     assert {(body["temperature"], body["top_p"]) for body in faulty.asked} == {(0.5, 0.95)}
+
+
+def test_no_more_requests_are_under_way_than_allowed(faulty: Faulty, url: str) -> None:
+    faulty.delay_s = 0.05
+    opened(url, concurrency=3).answer(task(method="generation"), make_questions(13))
+    assert faulty.most_running == 3
 
 
 def test_faults_are_tried_again_and_retry_after_is_obeyed(faulty: Faulty, url: str) -> None:

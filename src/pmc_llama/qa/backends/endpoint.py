@@ -11,7 +11,7 @@ import msgspec
 from torch import distributed
 
 from pmc_llama import files
-from pmc_llama.errors import InputError
+from pmc_llama.errors import InputError, PmcLlamaError
 from pmc_llama.qa.backends.base import Answer, Model, answers_key
 from pmc_llama.qa.backends.endpoint_client import Client, Refused, base_url
 from pmc_llama.qa.backends.endpoint_shapes import Usage
@@ -127,10 +127,10 @@ class EndpointBackend:
         if distributed.get_rank() == 0:
             try:
                 told = [self._found_out(item, ways, journal, key)]
-            except InputError as error:
+            except PmcLlamaError as error:
                 told = [error]
         distributed.broadcast_object_list(told)
-        if isinstance(told[0], InputError):
+        if isinstance(told[0], PmcLlamaError):
             raise told[0]
         return told[0]  # type: ignore[no-any-return]
 
@@ -149,8 +149,6 @@ class EndpointBackend:
             except NotOffered as error:
                 said[way] = str(error)
                 continue
-            if journal is not None:
-                self._journal(journal, key, way).add(0, first)
             return way, first
         reasons = "; ".join(f"{way}: {why}" for way, why in said.items())
         raise InputError(f"{self._client.url} cannot answer task {item.question.task!r}: {reasons}")
@@ -167,9 +165,10 @@ class EndpointBackend:
         try:
             result = WAYS[way](self._client, item)
         except Refused as refused:
+            hint = "" if self._tokenizer is not None else " (with the model's `tokenizer`, long questions are cut)"
             raise InputError(
                 f"{self._client.url} refuses question {item.question.question_id!r} of task {item.question.task!r}: "
-                f"{refused}"
+                f"{refused}{hint}"
             ) from None
         usage = self._client.budget.spent_here - before
         if isinstance(result, Scored):
@@ -181,7 +180,7 @@ class EndpointBackend:
     ) -> Iterator[tuple[int, Asked]]:
         """Results as they come. Where one fails, those under way are awaited and given before the error is raised."""
         waiting, failed = deque(todo), None
-        if first is not None and 0 in todo:  # there is no journal
+        if first is not None and 0 in todo:
             waiting.remove(0)
             yield 0, first
         running: dict[Future[Asked], int] = {}
