@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pmc_llama.cli.options import DryRun, Retrain, Settings
+from pmc_llama.cli.options import DryRun, Overrides, Retrain, Settings, joined
 
 EXAMPLES = """\b
 Examples:
@@ -14,7 +14,7 @@ Examples:
   pmc-llama evaluate --model http://127.0.0.1:8000 --tasks medqa --data data --limit 100
   pmc-llama evaluate --model runs/mine --against other/predictions.parquet --data data -o scores
   pmc-llama evaluate --model '{endpoint: "https://host/v1", model: gpt-4o, key_env: OPENAI_API_KEY}' --data data"""
-OF_RECIPES = ("settings", "force", "dry_run", "retrain")
+OF_RECIPES = ("overrides", "settings", "force", "dry_run", "retrain")
 OF_MODELS = (
     *(
         "against",
@@ -42,6 +42,7 @@ def evaluate(
     recipe: Annotated[
         Path | None, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe of the package by name.")
     ] = None,
+    overrides: Overrides = None,
     settings: Settings = None,
     model: Annotated[
         str | None,
@@ -89,8 +90,8 @@ def evaluate(
     if recipe is not None:
         from pmc_llama.pipeline.run import run_recipe
 
-        forced = "evaluate" if force else None
-        run_recipe(recipe, settings, until="evaluate", force=forced, dry_run=dry_run, retrain=retrain)
+        forced, given = "evaluate" if force else None, joined(overrides, settings)
+        run_recipe(recipe, given, until="evaluate", force=forced, dry_run=dry_run, retrain=retrain)
         return
     from pmc_llama.experiment.evaluation import Asking, evaluate_and_print
 
