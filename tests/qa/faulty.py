@@ -43,6 +43,9 @@ class Faulty:
         self.refuses: Callable[[dict[str, Any]], str | None] = lambda body: None
         self.says = "The answer is B."
         self.delay_s = 0.0
+        self.other_form = False
+        """Log-probabilities look as no client of OpenAI's expects them."""
+        self.running = self.most_running = 0
         self.lock = threading.Lock()
 
     @property
@@ -85,7 +88,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault:
             self._fail(fault)
             return
+        with state.lock:
+            state.running += 1
+            state.most_running = max(state.most_running, state.running)
         time.sleep(state.delay_s)
+        with state.lock:
+            state.running -= 1
         why = state.refuses(body)
         if self.path == "/v1/completions" and not state.completes:
             why = "this is a chat model"
@@ -140,6 +148,7 @@ def _completion(state: Faulty, body: dict[str, Any]) -> dict[str, Any]:
     logprobs = [None if i == 0 else logprob(every[:i], every[i]) for i in range(start, len(every))]
     listed = {"token_logprobs": logprobs, "top_logprobs": [{} if one is None else {"x": one} for one in logprobs]}
     choice = {"text": state.says, "logprobs": listed if body.get("logprobs") is not None else None}
+    choice |= {"logprobs": {"token_logprobs": "-1 -2", "top_logprobs": 3}} if state.other_form else {}
     return _counted(state, choice, len(prompt), 5)
 
 

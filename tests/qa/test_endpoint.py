@@ -120,6 +120,11 @@ def test_our_own_server_writes_what_the_model_writes_here(tmp_path: Path) -> Non
         for found in [model.answer(section, questions) for model in asked]:
             assert [one.chosen for one in found] == [one.chosen for one in here]
             assert [(one.parsed or "").strip() for one in found] == [(one.parsed or "").strip() for one in here]
+        unasked = opened(
+            url, evaluate
+        )  # it offers no log-probabilities, so a task that scores them is answered in words
+        assert [one.chosen for one in unasked.answer(task(), questions)] == [one.chosen for one in here]
+        assert unasked.describe().asked == "written answers"
     assert here[0].chosen == 0
 
 
@@ -136,6 +141,8 @@ def test_the_best_way_that_a_server_offers_is_taken(faulty: Faulty, url: str) ->
     with pytest.raises(InputError, match=r"cannot answer task 'made': log-probabilities of continuations: .*`echo`"):
         opened(url, method="likelihood").answer(task(), questions)
     assert opened(url).answer(task(), questions)[0].chosen == 1  # read from what was written
+    faulty.other_form = True
+    assert opened(url).answer(task(), questions)[0].texts == (faulty.says,)
     words_asked = make_questions(2, words=True)
     faulty.first = [("yes", 0.9)]
     assert opened(url).answer(task(prompt="chat"), words_asked)[0].option_logprobs is None
@@ -166,6 +173,12 @@ def test_drawn_samples_have_seeds_of_their_own(faulty: Faulty, url: str) -> None
     assert found[0].texts == (faulty.says,) * 3
     assert len({body["seed"] for body in faulty.asked}) == 6
     assert {(body["temperature"], body["top_p"]) for body in faulty.asked} == {(0.5, 0.95)}
+
+
+def test_no_more_requests_are_under_way_than_allowed(faulty: Faulty, url: str) -> None:
+    faulty.delay_s = 0.05
+    opened(url, concurrency=3).answer(task(method="generation"), make_questions(13))
+    assert faulty.most_running == 3
 
 
 def test_faults_are_tried_again_and_retry_after_is_obeyed(faulty: Faulty, url: str) -> None:
@@ -268,7 +281,8 @@ def test_the_key_comes_from_its_variable_and_is_shown_nowhere(
     opened(url).answer(section, questions)
     assert not any("of-another" in str(headers) or "of-mine" in str(headers) for headers in faulty.headers)
     with pytest.raises(InputError, match=r"environment variable MY_KEY \(`key_env`\) holds no key"):
-        opened(url, key_env="MY_KEY")
+        opened(url, key_env="MY_KEY").answer(section, questions)
+    assert opened(url, key_env="MY_KEY").describe().where == f"{url}/v1"
     monkeypatch.setenv("MY_KEY", "sk-secret-123")
     model = opened(url, key_env="MY_KEY")
     model.answer(section, questions, journal=tmp_path, samples=tmp_path / "samples.jsonl")

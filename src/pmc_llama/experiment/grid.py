@@ -97,9 +97,9 @@ def score_task(
     )
     if writes:
         protocol = "in_domain" if task in recipe.regimes[cell.regime].tasks else "out_of_domain"
-        rows = [_prediction(cell, task, protocol, *pair) for pair in zip(questions, results, strict=True)]
+        rows = [prediction_row(cell, task, protocol, *pair) for pair in zip(questions, results, strict=True)]
         write_json(out.asked_model(cell.name, task), model.describe())
-        _write(rows, PREDICTIONS, out.task_predictions(cell.name, task))
+        write_rows(rows, PREDICTIONS, out.task_predictions(cell.name, task))
 
 
 def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[str, str], out: RunDir) -> None:
@@ -110,7 +110,7 @@ def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[s
         metadata = {MADE_FROM: msgspec.json.encode(dict(made_from), order="deterministic")}
         pq.write_table(table.replace_schema_metadata(metadata), partial)
     shown = [_question(recipe, question) for asked in tested.values() for question in asked]
-    _write(shown, QUESTIONS, out.questions)
+    write_rows(shown, QUESTIONS, out.questions)
 
 
 def describe_models(recipe: Recipe, run: RunDir, out: RunDir) -> None:
@@ -138,7 +138,8 @@ def questions(recipe: Recipe, task: str) -> list[Question]:
     return load_questions(task, recipe.tasks[task], recipe.data_root, "test")
 
 
-def _prediction(cell: Cell, task: str, protocol: str, question: Question, result: Answer) -> dict[str, object]:
+def prediction_row(cell: Cell, task: str, protocol: str, question: Question, result: Answer) -> dict[str, object]:
+    """One answer as a row of the predictions."""
     return {
         "model": cell.model,
         "regime": cell.regime,
@@ -168,6 +169,7 @@ def _question(recipe: Recipe, question: Question) -> dict[str, object]:
     }
 
 
-def _write(rows: Iterable[Mapping[str, object]], schema: pa.Schema, path: Path) -> None:
+def write_rows(rows: Iterable[Mapping[str, object]], schema: pa.Schema, path: Path) -> None:
+    """Write rows as a Parquet file, atomically."""
     with atomic_path(path) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows), schema), partial)

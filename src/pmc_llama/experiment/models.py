@@ -10,6 +10,7 @@ from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import BASE
 from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, input_files, tokenizer_path
 from pmc_llama.recipe.models import ModelSection
+from pmc_llama.recipe.qa import EvaluateSection
 from pmc_llama.release.trained import find_model
 from pmc_llama.tokens.encode import hf_tokenizer
 
@@ -25,7 +26,7 @@ class Weights(NamedTuple):
 def weights_of(recipe: Recipe, model: str) -> Weights:
     """The weights that a model's cells start from. Raises InputError where they are not there."""
     if model in recipe.models:
-        return _further_weights(recipe, model, recipe.models[model])
+        return _further_weights(recipe.models[model], recipe.data_root, f"models.{model}.path")
     folder = base_model_path(recipe) if model == BASE else adapted_model_path(recipe)
     return Weights(folder, tokenizer_path(recipe))
 
@@ -39,24 +40,29 @@ def predictions_file(recipe: Recipe, model: str) -> Path:
 
 def own_tokenizer(recipe: Recipe, section: ModelSection) -> Path | None:
     """The tokenizer that a model's section names."""
+    return _named_tokenizer(section, recipe.data_root)
+
+
+def _named_tokenizer(section: ModelSection, root: Path) -> Path | None:
     if section.tokenizer is None:
         return None
-    local = recipe.data_root / section.tokenizer
+    local = root / section.tokenizer
     if local.exists() or not is_hub_id(section.tokenizer):
         return local
     return hub_folder(section.tokenizer, TOKENIZER_FILES)
 
 
-def _further_weights(recipe: Recipe, name: str, section: ModelSection) -> Weights:
+def _further_weights(section: ModelSection, root: Path, key: str) -> Weights:
+    tokenizer = _named_tokenizer(section, root)
     if section.run is not None:
         found = find_model(Path(section.run), section.model or "adapted")
-        return Weights(found.folder, own_tokenizer(recipe, section) or tokenizer_path(found.recipe), found.adapter)
+        return Weights(found.folder, tokenizer or tokenizer_path(found.recipe), found.adapter)
     assert section.path is not None
-    local = recipe.data_root / section.path
+    local = root / section.path
     if not local.is_dir() and not is_hub_id(section.path):
-        raise InputError(f"models.{name}.path: {local} is not a folder, nor {section.path!r} a hub id `owner/name`")
+        raise InputError(f"{key}: {local} is not a folder, nor {section.path!r} a hub id `owner/name`")
     folder = local if local.is_dir() else hub_folder(section.path, MODEL_FILES, section.revision)
-    return Weights(folder, own_tokenizer(recipe, section) or folder)
+    return Weights(folder, tokenizer or folder)
 
 
 def starting_folder(recipe: Recipe, model: str) -> Path | str:
@@ -70,11 +76,19 @@ def starting_folder(recipe: Recipe, model: str) -> Path | str:
 def model_of(recipe: Recipe, model: str) -> Model:
     """A model as it is before tuning, ready to be opened. Raises InputError where something is missing."""
     section = recipe.models.get(model)
-    if section is not None and section.predictions is not None:
-        return Model(section, recipe.evaluate, file=predictions_file(recipe, model))
-    if section is not None and section.endpoint is not None:
-        path = own_tokenizer(recipe, section)
-        return Model(section, recipe.evaluate, tokenizer=None if path is None else hf_tokenizer(path))
+    if section is not None:
+        return found_model(section, recipe.evaluate, recipe.data_root, f"models.{model}.path")
     found = weights_of(recipe, model)
-    section = section or ModelSection(path=str(found.folder))
+    section = ModelSection(path=str(found.folder))
     return Model(section, recipe.evaluate, hf_tokenizer(found.tokenizer), found.folder, found.adapter)
+
+
+def found_model(section: ModelSection, evaluate: EvaluateSection, root: Path, key: str) -> Model:
+    """The model that a section names, ready to be opened; paths start from `root`, errors name `key`."""
+    if section.predictions is not None:
+        return Model(section, evaluate, file=input_files(root, [section.predictions])[0])
+    if section.endpoint is not None:
+        path = _named_tokenizer(section, root)
+        return Model(section, evaluate, tokenizer=None if path is None else hf_tokenizer(path))
+    found = _further_weights(section, root, key)
+    return Model(section, evaluate, hf_tokenizer(found.tokenizer), found.folder, found.adapter)

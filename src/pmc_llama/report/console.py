@@ -9,6 +9,19 @@ from pmc_llama.report.text import interval, p_value, points, signed_interval
 from pmc_llama.report.views import side_names
 
 
+def print_accuracies(results: Results) -> None:
+    """Print what each model got right, task by task, with its interval and how many answers could be read."""
+    table = Table(title="accuracy in percent (95 % interval)", title_justify="left", box=None, pad_edge=False)
+    for heading in ("model", "task"):
+        table.add_column(heading)
+    for heading in ("n", "right", "accuracy", "macro-F1", "answers read"):
+        table.add_column(heading, justify="right")
+    for row in results.rows:
+        shares = (f"{100 * row.accuracy:.1f} ({interval(row.ci95)})", f"{100 * row.macro_f1:.1f}")
+        table.add_row(row.model, row.task, str(row.n), str(row.correct), *shares, f"{100 * row.parse_rate:.1f} %")
+    Console(width=None if Console().is_terminal else 140).print(table)
+
+
 def print_results(results: Results) -> None:
     """Print the two models of every comparison, regime and task: means over seeds with intervals, difference and p."""
     title = "accuracy in percent, mean over seeds (95 % interval)"

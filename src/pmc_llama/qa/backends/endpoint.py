@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,9 +11,9 @@ import msgspec
 from torch import distributed
 
 from pmc_llama import files
-from pmc_llama.errors import InputError
+from pmc_llama.errors import InputError, PmcLlamaError
 from pmc_llama.qa.backends.base import Answer, Model, answers_key
-from pmc_llama.qa.backends.endpoint_client import Client, Refused
+from pmc_llama.qa.backends.endpoint_client import Client, Refused, base_url
 from pmc_llama.qa.backends.endpoint_shapes import Usage
 from pmc_llama.qa.backends.endpoint_ways import WAYS, Item, NotOffered
 from pmc_llama.qa.backends.folder import as_answer, tokenizer_hash
@@ -54,11 +55,15 @@ class EndpointBackend:
     """
 
     def __init__(self, section: ModelSection, evaluate: EvaluateSection, tokenizer: Any = None) -> None:
-        """`tokenizer`: the model's own; without it texts are sent, not ids. Raises InputError as `Client` does."""
+        """`tokenizer`: the model's own; without it texts are sent, not ids."""
         self._section, self._evaluate, self._tokenizer = section, evaluate, tokenizer
-        self._client = Client(section)
         self._taken: list[str] = []
         self._counted: set[tuple[Path, str]] = set()
+
+    @cached_property
+    def _client(self) -> Client:
+        """Raises InputError where the library or the key is not there."""
+        return Client(self._section)
 
     @classmethod
     def opened(cls, model: Model) -> Self:
@@ -100,11 +105,12 @@ class EndpointBackend:
         return [as_answer(one) for one in results]
 
     def describe(self) -> ModelFacts:
-        """See `Backend`. The server is asked nothing."""
+        """See `Backend`. The server is asked nothing, and no key is needed."""
+        asked = "_client" in self.__dict__
         return ModelFacts(
             kind="endpoint",
-            where=self._client.url,
-            revision=self._client.model_name,
+            where=base_url(str(self._section.endpoint)),
+            revision=self._client.model_name if asked else self._section.model,
             tokenizer_sha256=None if self._tokenizer is None else tokenizer_hash(self._tokenizer),
             asked=", ".join(self._taken) or None,
         )
@@ -121,10 +127,10 @@ class EndpointBackend:
         if distributed.get_rank() == 0:
             try:
                 told = [self._found_out(item, ways, journal, key)]
-            except InputError as error:
+            except PmcLlamaError as error:
                 told = [error]
         distributed.broadcast_object_list(told)
-        if isinstance(told[0], InputError):
+        if isinstance(told[0], PmcLlamaError):
             raise told[0]
         return told[0]  # type: ignore[no-any-return]
 
@@ -143,8 +149,6 @@ class EndpointBackend:
             except NotOffered as error:
                 said[way] = str(error)
                 continue
-            if journal is not None:
-                self._journal(journal, key, way).add(0, first)
             return way, first
         reasons = "; ".join(f"{way}: {why}" for way, why in said.items())
         raise InputError(f"{self._client.url} cannot answer task {item.question.task!r}: {reasons}")
@@ -161,9 +165,10 @@ class EndpointBackend:
         try:
             result = WAYS[way](self._client, item)
         except Refused as refused:
+            hint = "" if self._tokenizer is not None else " (with the model's `tokenizer`, long questions are cut)"
             raise InputError(
                 f"{self._client.url} refuses question {item.question.question_id!r} of task {item.question.task!r}: "
-                f"{refused}"
+                f"{refused}{hint}"
             ) from None
         usage = self._client.budget.spent_here - before
         if isinstance(result, Scored):
@@ -175,7 +180,7 @@ class EndpointBackend:
     ) -> Iterator[tuple[int, Asked]]:
         """Results as they come. Where one fails, those under way are awaited and given before the error is raised."""
         waiting, failed = deque(todo), None
-        if first is not None and 0 in todo:  # there is no journal
+        if first is not None and 0 in todo:
             waiting.remove(0)
             yield 0, first
         running: dict[Future[Asked], int] = {}

@@ -1,5 +1,7 @@
 """What a server with OpenAI's API answers, as types; what is not read here is ignored."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -32,7 +34,8 @@ class TextChoice(msgspec.Struct, frozen=True):
     """What was written after a prompt."""
 
     text: str = ""
-    logprobs: TextLogprobs | None = None
+    logprobs: Any = None
+    """`TextLogprobs`, or whatever else the server calls so."""
 
 
 class TextAnswer(msgspec.Struct, frozen=True):
@@ -71,7 +74,8 @@ class ChatChoice(msgspec.Struct, frozen=True):
     """A turn that was written."""
 
     message: Message
-    logprobs: ChatLogprobs | None = None
+    logprobs: Any = None
+    """`ChatLogprobs`, or whatever else the server calls so."""
 
 
 class ChatAnswer(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 
 from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.qa.backends.endpoint_client import Client, Refused
-from pmc_llama.qa.backends.endpoint_shapes import ChatAnswer
+from pmc_llama.qa.backends.endpoint_shapes import ChatAnswer, ChatLogprobs, TextLogprobs
 from pmc_llama.qa.encoding import encode_instructions, encode_prompts
 from pmc_llama.qa.forward import Value
 from pmc_llama.qa.generate import Generated, read_answers
@@ -98,7 +98,7 @@ def _tokens_of(client: Client, text: str) -> int:
 def _echoed(client: Client, prompt: str | list[int], start: int) -> tuple[list[float], list[float]]:
     """Log-probability of each token of `prompt` from `start` on, and that of the likeliest token in its place."""
     answer = _offered(lambda: client.complete(prompt=prompt, max_tokens=1, temperature=0.0, echo=True, logprobs=1))
-    given = answer.choices[0].logprobs
+    given = _as(TextLogprobs, answer.choices[0].logprobs)
     counted = answer.usage.prompt_tokens if answer.usage else 0
     end = len(prompt) if isinstance(prompt, list) else int(counted)
     if given is None or len(given.token_logprobs) < max(end, 2):
@@ -147,7 +147,7 @@ def _first_tokens(client: Client, item: Item) -> list[tuple[str, float]]:
         except Refused as error:
             refusal = str(error)
             continue
-        given = answer.choices[0].logprobs
+        given = _as(ChatLogprobs, answer.choices[0].logprobs)
         places = given.content if given is not None else None
         if not places or not places[0].top_logprobs:
             raise NotOffered("the server lists no likeliest tokens (`top_logprobs`)")
@@ -215,6 +215,14 @@ def _chat(client: Client, item: Item, most: int, **body: Any) -> ChatAnswer:
             raise
     client.limit = NEWER_LIMIT
     return client.chat(messages=messages, **{client.limit: most}, **body)
+
+
+def _as(kind: type[T], logprobs: Any) -> T | None:
+    """Log-probabilities as OpenAI has them; None for those of other forms, and where there are none."""
+    try:
+        return None if logprobs is None else msgspec.convert(logprobs, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 def _offered(ask: Callable[[], T]) -> T:
