@@ -23,7 +23,8 @@ EFFECT = re.compile(
 NULL = re.compile(
     r"largest difference is (?P<delta>[+−]?\d+\.\d) points on (?P<task>\S+) "
     r"\(95 % interval (?P<interval>\S+ to \S+); smallest Holm (?P<p>p [<=] [\d.]+)\)"
-    r"(?:; with (?P<n>[\d\u202f]+) questions a true difference under (?P<seen>[\d.]+) points|, and (?P<few>[\d\u202f]+) questions)"
+    r"(?:; with (?P<n>[\d\u202f]+) questions a true difference under (?P<seen>[\d.]+) points|"
+    r", and (?P<few>[\d\u202f]+) questions)"
 )
 EXCLUDED = re.compile(r", and one of (?P<margin>[\d.]+) points or more is excluded on every task")
 
