@@ -189,9 +189,9 @@ def test_what_the_gate_could_not_notice_is_printed() -> None:
         "full/medqa against the previous revision: −1.0 points (95 % interval −5.0 to +3.0), undecided"
     )
     assert power == (
-        "margin 2 points; at most 5 % of equal revisions are refused, a true loss of 2 points is noticed with at least "
-        "26 % probability, one of 4 points with 64 %; one tuning seed a model: judged are these models, training again "
-        "could change the difference; 1 undecided: more questions or seeds would tell"
+        "margin 2 points; at most 5 % of equal models are refused, a true loss of 2 points is noticed with at least "
+        "26 % probability, one of 4 points with 64 %; one tuning seed a model: whether it was luck in training, only "
+        "more `seeds` can tell; 1 undecided: more questions or seeds would tell"
     )
 
 

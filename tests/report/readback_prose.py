@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from report import readback as tables
 from report import recompute_run
-from report.recompute import detectable, detectable_over_seeds, shares
+from report.recompute import detectable, detectable_over_seeds, shares, within
 
 NUMBER = re.compile(r"[+−]?\d[\d\u202f]*(?:\.\d+)?")
 EFFECT = re.compile(
@@ -23,8 +23,10 @@ EFFECT = re.compile(
 NULL = re.compile(
     r"largest difference is (?P<delta>[+−]?\d+\.\d) points on (?P<task>\S+) "
     r"\(95 % interval (?P<interval>\S+ to \S+); smallest Holm (?P<p>p [<=] [\d.]+)\)"
-    r"(?:; with (?P<n>\S+) questions a true difference under (?P<seen>[\d.]+) points|, and (?P<few>\S+) questions)"
+    r"(?:; with (?P<n>[\d\u202f]+) questions a true difference under (?P<seen>[\d.]+) points|"
+    r", and (?P<few>[\d\u202f]+) questions)"
 )
+EXCLUDED = re.compile(r", and one of (?P<margin>[\d.]+) points or more is excluded on every task")
 
 
 def prose_mismatches(page: Any, run_dir: Path, truth: dict[str, Any]) -> list[str]:
@@ -64,7 +66,11 @@ def _sentence(page: Any, rows: dict[str, Any], truth: dict[str, Any], about: tup
         asked, least = found["n"] or found["few"], f"{math.ceil(1000 * seen - 1e-6) / 10:g}" if seen <= 1 else None
         if (asked, found["seen"]) != (tables.whole(row["n"]), least):
             wrong.append(f"verdict: {found[0]!r}, recomputed {row['n']} and {seen}")
-    rest = NULL.sub("", EFFECT.sub("", text))
+    said = EXCLUDED.search(text)
+    margin = float(said["margin"]) / 100 if said else 0.02
+    if bool(NULL.search(text) and all(within(row, margin, 0.05 / len(rows)) for row in rows.values())) != bool(said):
+        wrong.append(f"verdict: {text!r} excludes, or does not, what was recomputed otherwise")
+    rest = EXCLUDED.sub("", NULL.sub("", EFFECT.sub("", text)))
     return wrong + [f"verdict: {one!r} in {rest!r}" for one in _unknown(rest, map(str, range(len(rows) + 1)))]
 
 

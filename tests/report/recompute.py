@@ -220,6 +220,13 @@ def detectable_over_seeds(se: float, df: float, alpha: float) -> float:
     return float(student.isf(alpha / 2, df) + student.isf(0.2, df)) * se
 
 
+def within(row: dict[str, Any], margin: float, alpha: float) -> bool:
+    """Whether both one-sided t tests exclude differences of the margin or more."""
+    return all(
+        float(student.cdf((side * row["delta_mean"] - margin) / row["se"], row["df"])) < alpha for side in (1, -1)
+    )
+
+
 def _row(answers: list[dict[str, Any]]) -> dict[str, Any]:
     n, correct = len(answers), sum(one["chosen"] == one["gold"] for one in answers)
     parsed = sum(one["chosen"] >= 0 for one in answers)

@@ -26,6 +26,7 @@ from pmc_llama.report.run import Run
 from pmc_llama.report.verdict import Verdict, judge
 from pmc_llama.results.table import compute_results
 from report.fake_run import REGIMES, write_run
+from report.readback import mismatches
 
 FULL = {"full": REGIMES["full"]}
 
@@ -128,6 +129,26 @@ def test_a_null_result_names_the_difference_at_the_corrected_level_and_never_non
     assert judged(summary_row(n=4183, holm_p=1.0, delta_mean=0.0), b=0, c=0).sentence.endswith(
         "are too few to show any."
     )
+
+
+def test_a_null_result_of_many_questions_excludes_the_margin(tmp_path: Path) -> None:
+    sure = {"holm_p": 0.5, "delta_mean": 0.001, "unit": "tuning", "df": 50.0}
+    text = judged(summary_row(se=0.004, **sure)).sentence
+    assert text.endswith("may well stay unseen, and one of 2 points or more is excluded on every task.")
+    assert "excluded" not in judged(summary_row(se=0.012, **sure)).sentence
+    assert "excluded" not in judged(summary_row(se=0.004, **sure), summary_row(task="u", se=0.012, **sure)).sentence
+    run = write_run(tmp_path, n=1500, gain=0.0, regimes={"zero-shot": REGIMES["zero-shot"]}, training=False)
+    frame = pl.read_parquet(run / "predictions.parquet")
+    frame = pl.concat([frame.filter(model="base"), frame.filter(model="base").with_columns(model=pl.lit("adapted"))])
+    swapped = (pl.col("model") == "adapted") & pl.col("question_id").str.ends_with("3")
+    other = pl.col("chosen").shift(1).over("model", "task")
+    frame = frame.with_columns(chosen=pl.when(swapped).then(other).otherwise("chosen"))
+    frame.write_parquet(run / "predictions.parquet")
+    read = Run(run)
+    compute_results(run / "predictions.parquet", run / "results.json", read.contaminated, primary=read.primary)
+    build_report(run)
+    assert "is excluded on every task" in html.parse(str(run / "report.html")).xpath("string(//p[@class='sentence'])")
+    assert mismatches(run) == []
 
 
 def test_only_the_primary_question_is_coloured(run_dir: Path) -> None:

@@ -48,16 +48,16 @@ class Gate:
             return ["nothing was compared"]
         least = [100 * min(one.notices[i] for one in self.compared) for i in (0, 1)]
         once, twice = (f"{100 * size:g} points" for size in (self.margin, 2 * self.margin))
+        alone = any(one.row.unit == "models" for one in self.compared)
+        equals = "models" if alone else "revisions"
         seeds = (
-            ""
-            if all(one.row.unit != "models" for one in self.compared)
-            else ("; one tuning seed a model: judged are these models, training again could change the difference")
+            "; one tuning seed a model: whether it was luck in training, only more `seeds` can tell" if alone else ""
         )
         undecided = sum(one.judged.state == "undecided" for one in self.compared)
         doubt = f"; {undecided} undecided: more questions or seeds would tell" if undecided else ""
         return [
             *map(str, self.compared),
-            f"margin {once}; at most 5 % of equal revisions are refused, a true loss of {once} is noticed with at "
+            f"margin {once}; at most 5 % of equal {equals} are refused, a true loss of {once} is noticed with at "
             f"least {least[0]:.0f} % probability, one of {twice} with {least[1]:.0f} %{seeds}{doubt}",
         ]
 

@@ -9,6 +9,7 @@ from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Difference, OverSeeds, Results, Summary
 from pmc_llama.report.caveats import called, caveats_of
 from pmc_llama.report.text import count, listing, p_equals, percent_points, plural, points, signed_interval
+from pmc_llama.stats.equivalence import Measured, equivalence_p
 from pmc_llama.stats.power import detectable_by_t, minimum_detectable_difference
 
 Kind = Literal["gain", "loss", "mixed", "none", "untested"]
@@ -86,7 +87,7 @@ def judge(
         start = f"{_on(found, rows)} {second} answers {more} questions right than {first}: "
         headline = _sized(kind.capitalize(), found, margin)
         return Verdict(kind, regime, headline, _finish(start + _effects(found, margin), rows), caveats)
-    return Verdict("none", regime, "No difference shown", _null(rows, results.comparisons), caveats)
+    return Verdict("none", regime, "No difference shown", _null(rows, results.comparisons, margin), caveats)
 
 
 def effect(row: Summary, margin: float = 0.0) -> str:
@@ -114,7 +115,7 @@ def _finish(sentence: str, rows: list[Summary]) -> str:
     return f"{sentence}{ending}."
 
 
-def _null(rows: list[Summary], comparisons: Sequence[Difference]) -> str:
+def _null(rows: list[Summary], comparisons: Sequence[Difference], margin: float) -> str:
     widest = max(rows, key=lambda row: abs(row.delta_mean))
     sure = f"95 % interval {signed_interval(widest.ci95)}; smallest Holm {p_equals(min(row.holm_p for row in rows))}"
     sentence = (
@@ -125,7 +126,16 @@ def _null(rows: list[Summary], comparisons: Sequence[Difference]) -> str:
     seen, asked = _detectable(widest, comparisons, ALPHA / len(rows)), plural(widest.n, "question")
     if math.isinf(seen):
         return f"{sentence}, and {asked} are too few to show any."
-    return f"{sentence}; with {asked} a true difference under {percent_points(seen)} may well stay unseen."
+    unseen = f"{sentence}; with {asked} a true difference under {percent_points(seen)} may well stay unseen"
+    if _equal(rows, margin):
+        return f"{unseen}, and one of {percent_points(margin)} or more is excluded on every task."
+    return f"{unseen}."
+
+
+def _equal(rows: list[Summary], margin: float) -> bool:
+    """Whether differences of the margin or more are excluded on all tasks together, at 5 %."""
+    known = [Measured(row.delta_mean, row.se, row.df) for row in rows if row.se is not None and row.df is not None]
+    return len(known) == len(rows) and all(equivalence_p(one, margin) < ALPHA / len(rows) for one in known)
 
 
 def _detectable(row: Summary, comparisons: Sequence[Difference], alpha: float) -> float:
