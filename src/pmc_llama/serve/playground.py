@@ -16,9 +16,9 @@ from pmc_llama.errors import PmcLlamaError
 from pmc_llama.qa.prompts import TEMPLATES, render
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.score import score
-from pmc_llama.qa.stats import probabilities
 from pmc_llama.serve.http import ERRORS, guarded, protections, read_body
 from pmc_llama.serve.loading import load_served
+from pmc_llama.stats.calibration import probabilities
 
 PAGE = Path(__file__).parent / "templates" / "playground.html"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
