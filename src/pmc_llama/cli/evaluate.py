@@ -13,8 +13,9 @@ Example: pmc-llama evaluate minimed
   pmc-llama evaluate --model http://127.0.0.1:8000 --tasks medqa --data data --limit 100
   pmc-llama evaluate --model runs/mine --against other/predictions.parquet --data data -o scores
   pmc-llama evaluate --model '{endpoint: "https://host/v1", model: gpt-4o, key_env: OPENAI_API_KEY}' --data data"""
-OF_RECIPES = ("overrides", "settings", "force", "dry_run", "retrain")
-OF_MODELS = "against tasks data limit prompt answers method shots max_new_tokens precision out".split()
+OF_RECIPES = ["overrides", "settings", "force", "dry_run", "retrain"]
+OF_MODELS = ["against", "tasks", "data", "limit", "prompt", "answers", "method", "shots", "out"]
+OF_MODELS += ["max_new_tokens", "precision"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,7 +68,7 @@ def evaluate(
 
     if (recipe is None) == (model is None):
         raise RecipeError("give either a recipe or --model (pmc-llama evaluate --help shows examples)")
-    other = OF_MODELS if model is None else list(OF_RECIPES)
+    other = OF_MODELS if model is None else OF_RECIPES
     stray = [name for name in other if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"]
     if stray:
         named, only = {"settings": "set"}.get(stray[0], stray[0]).replace("_", "-"), "a recipe" if model else "--model"
