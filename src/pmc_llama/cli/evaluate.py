@@ -8,28 +8,14 @@ import typer
 from pmc_llama.cli.options import DryRun, Overrides, Retrain, Settings, joined
 
 EXAMPLES = """\b
-Examples:
-  pmc-llama evaluate minimed
+Example: pmc-llama evaluate minimed
   pmc-llama evaluate --model models/ours --against models/other --tasks medqa,pubmedqa --data data -o scores
   pmc-llama evaluate --model http://127.0.0.1:8000 --tasks medqa --data data --limit 100
   pmc-llama evaluate --model runs/mine --against other/predictions.parquet --data data -o scores
   pmc-llama evaluate --model '{endpoint: "https://host/v1", model: gpt-4o, key_env: OPENAI_API_KEY}' --data data"""
-OF_RECIPES = ("overrides", "settings", "force", "dry_run", "retrain")
-OF_MODELS = (
-    *(
-        "against",
-        "tasks",
-        "data",
-        "limit",
-        "prompt",
-        "answers",
-        "method",
-        "shots",
-        "max_new_tokens",
-        "precision",
-        "out",
-    ),
-)
+OF_RECIPES = ["overrides", "settings", "force", "dry_run", "retrain"]
+OF_MODELS = ["against", "tasks", "data", "limit", "prompt", "answers", "method", "shots", "out"]
+OF_MODELS += ["max_new_tokens", "precision"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -77,7 +63,7 @@ def evaluate(
     dry_run: DryRun = False,
     retrain: Retrain = False,
 ) -> None:
-    """Score the test questions with every model of a recipe, or with models given here."""
+    """Score test questions: a recipe's models, or any with --model."""
     from pmc_llama.errors import RecipeError
 
     if (recipe is None) == (model is None):
