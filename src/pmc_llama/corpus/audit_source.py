@@ -50,7 +50,13 @@ LEADS = (
 MAY_GO = re.compile(
     rf"(?:\W|\x01[^\x02]*\x02|\b(?i:{LEADS})\b|\b(?![a-z])[^\W\d_][\w'’]*|\b\d{{1,4}}[a-z]?\b|\b[a-z]\b)*"
 )
-LAST_NUMBER = re.compile(r"(?:^|[^\w.,])(?:\d+[xX])?\d+(?:[.,·]\d+)*$")
+LAST_NUMBER = re.compile(r"(?:^|[^\w.,])(?:[\d.,·]*[xX])?\d+(?:[.,·]\d+)*$|(?:^|[^\w.-])e$|\(\d+\.\d+\)$")
+POWER = re.compile(r"\(?\s*[-\u2010-\u2015\u2212].{1,20}|[A-Za-z](?:[-+\u2212]\d)?", re.DOTALL)
+"""A raised sign with letters, or one letter: a power behind some numbers, and else a mark."""
+LABELLED = {
+    *("list-item", "list", "def-list", "statement", "boxed-text", "fig-group", "table-wrap-group", "verse-group"),
+    *("disp-quote", "speech", "question", "answer", "array"),
+}
 
 
 class Block(msgspec.Struct):
@@ -94,6 +100,8 @@ class _Walk:
         self.references = {
             one.get("id") for ref in article.iter("{*}ref") for one in ref.iter() if one.get("id") is not None
         }
+        notes = [one for name in ("fn", "corresp", "aff", "author-notes") for one in article.iter(f"{{*}}{name}")]
+        self.notes = {one.get("id") for one in notes}
         self.blocks: list[Block] = []
         self.captions: list[Block] = []
         self.parts: list[str] = []
@@ -143,8 +151,12 @@ class _Walk:
         elif name in HOLDERS:
             self._add(" ")
             self._caption(child)
-        elif name == "label" and inside != "list-item":
+        elif name == "label" and inside not in LABELLED:
             self._mark(child, " ")
+        elif name in ("td", "th", "break") or (name == "code" and inside == "p"):
+            self._add(" ")
+            self._inline(child)
+            self._add(" ")
         elif name in ("label", "term", "speaker"):
             self._inline(child)
             self._flush()
@@ -157,8 +169,6 @@ class _Walk:
             self.optional = before
         elif name == "inline-formula" and not "".join(map(str, child.itertext())).strip():
             self.parts.append(FORMULA + CITATION + "formula" + END + FORMULA)  # a picture, which a word may stand for
-        elif name == "break":
-            self._add(" ")
         elif name in INLINE:
             self._inline(child)
         else:
@@ -169,26 +179,33 @@ class _Walk:
         if name == "xref" and self._cites(element):
             self._mark(element, "")
             return
-        if name == "sup" and self._is_exponent(element):
-            self.parts.append(EXPONENT)
+        exponent = self._exponent(element) if name == "sup" else ""
+        self.parts.append(exponent)
         self._add(element.text)
         for child in element:
             self._child(child, element)
             self._add(child.tail)
+        if exponent and (element.tail or "")[:1].isdigit():
+            self._add(" ")
 
     def _cites(self, xref: Any) -> bool:
         targets = (xref.get("rid") or "").split()
-        return xref.get("ref-type") in ("bibr", "fn", "table-fn", "corresp", "aff") or any(
-            target in self.references for target in targets
+        if any(target in self.references for target in targets):
+            return True
+        to_note = xref.get("ref-type") in ("fn", "table-fn", "corresp", "aff", "author-notes")
+        to_note = to_note or any(target in self.notes for target in targets)
+        return xref.get("ref-type") == "bibr" or (
+            to_note and len("".join(map(str, xref.itertext())).strip(" []()")) < 4
         )
 
-    def _is_exponent(self, sup: Any) -> bool:
+    def _exponent(self, sup: Any) -> str:
+        """The mark before the superscript of a number: of an exponent, or of what may be one."""
         words = "".join(map(str, sup.itertext())).strip()
-        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d[\d.,/\u2010-\u2015-]*", words) is None or any(
-            True for _ in sup.iter("{*}xref")
-        ):
-            return False
-        return LAST_NUMBER.search("".join(self.parts)[-20:]) is not None
+        if any(True for _ in sup.iter("{*}xref")) or LAST_NUMBER.search("".join(self.parts)[-20:]) is None:
+            return ""
+        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d[\d.,/\u2010-\u2015-]*", words):
+            return EXPONENT
+        return FORMULA if POWER.fullmatch(words) else ""
 
     def _mark(self, element: Any, blank: str) -> None:
         words = " ".join("".join(map(str, element.itertext())).split())
