@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pmc_llama import code
+from pmc_llama.recipe.registry import modules
 
 
 @pytest.fixture
@@ -22,15 +23,15 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def edited(copy: Path, file: str) -> bool:
     """Whether an edit of a file changes the hash of the code that builds corpora."""
-    before = code.code_hash("pmc_llama.corpus.build")
+    before = code.code_hash("pmc_llama.corpus.build", *modules())
     path = copy / file
     path.write_text(path.read_text() + "\n# edited\n")
     code.code_hash.cache_clear()
-    return code.code_hash("pmc_llama.corpus.build") != before
+    return code.code_hash("pmc_llama.corpus.build", *modules()) != before
 
 
 @pytest.mark.parametrize(
-    "file", ["corpus/build.py", "corpus/rules.py", "corpus/readers/jats.py", "corpus/readers/bioc.py", "corpus/near.py"]
+    "file", ["corpus/build.py", "corpus/rules.py", "corpus/readers/jats.py", "corpus/meditron.py", "corpus/near.py"]
 )
 def test_what_makes_a_corpus_counts(copy: Path, file: str) -> None:
     assert edited(copy, file)

@@ -12,14 +12,15 @@ DATA = (".yaml", ".html", ".css", ".js", ".md")
 
 
 @cache
-def code_hash(module: str) -> str:
+def code_hash(module: str, *lazy: str) -> str:
     """Hex SHA-256 over the source of `module` and of all that it imports, anywhere in it, of its own top-level package,
     and over the package's data files.
 
-    Other packages are not followed: what they do to a result is part of the results that it builds on, or of none.
+    `lazy`: modules of that package that it loads by name. Other packages are not followed: what they do to a result is
+    part of the results that it builds on, or of none.
     """
     package = module.split(".")[1]
-    waiting, sources = [module], dict[str, str]()
+    waiting, sources = [module, *lazy], dict[str, str]()
     while waiting:
         name = waiting.pop()
         path = _path(name)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pmc_llama.corpus.clean import Cleaner
 from pmc_llama.corpus.join import PaperMap, read_papers_shard, write_paper_map
 from pmc_llama.corpus.paper import Paper, Span, tidy_spans
+from pmc_llama.corpus.pieces import Piece
 from pmc_llama.corpus.readers.base import Options
 from pmc_llama.corpus.readers.sniff import reader_for
-from pmc_llama.corpus.rules import Piece, rejoin, tidy_text, without_back_matter, without_empty_headers
+from pmc_llama.corpus.rules import rejoin, tidy_text, without_back_matter, without_empty_headers
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.corpus.word_counts import WordCounts, without_rare_words
 from pmc_llama.errors import InputError
@@ -241,8 +242,9 @@ def test_paragraphs_of_rare_words_go_where_counts_are_given(counts: Path) -> Non
     assert table.mean_log2("w1 zzz") == pytest.approx(in_between)
     assert table.mean_log2("") == 0
     found = pieces(("abstract", "zz yy"), ("paragraph", "zz yy xx"), ("paragraph", "the w1"), ("header", "qq"))
-    assert shown(without_rare_words(found, str(counts))) == ["zz yy", "the w1", "qq"]
-    assert without_rare_words(found, None) == found
+    section = CleanSection(profile="pes2o", word_counts=str(counts))
+    assert shown(without_rare_words(found, section)) == ["zz yy", "the w1", "qq"]
+    assert without_rare_words(found, CleanSection(profile="pes2o")) == found
 
 
 def test_word_counts_belong_to_pes2o_and_must_be_counts(tmp_path: Path) -> None:
@@ -282,3 +284,15 @@ def test_a_paper_cleans_to_the_same_text_from_jats_and_s2orc(shared_data: Path, 
         similarities.append(2 * (a & b).total() / (a.total() + b.total()))
     assert len(similarities) > 15
     assert statistics.median(similarities) >= 0.97
+
+
+def test_joiners_stay_where_they_shape_a_word() -> None:
+    found = pieces(
+        (
+            "paragraph",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 zero\u200cwidth\u200d \u0915\u094d\u200d\u0937 \u200b.",
+        )
+    )
+    assert shown(tidy_text(found)) == [
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 zerowidth \u0915\u094d\u200d\u0937 ."
+    ]

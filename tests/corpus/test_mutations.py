@@ -18,13 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.corpus.samples import jats, papers_row, s2orc_row, write_lines, write_tar
 
+from pmc_llama.corpus.clean import PROFILES
 from pmc_llama.corpus.join import read_papers_shard, write_pmc_ids
 from pmc_llama.corpus.readers.base import Options
 from pmc_llama.corpus.readers.sniff import reader_for
 from pmc_llama.corpus.stage import Job, context_of, process_block
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
-from pmc_llama.recipe.corpus import RULES, CorpusSection
+from pmc_llama.recipe.corpus import CorpusSection
 
 CASES = int(os.environ.get("PMC_LLAMA_FUZZ", "40"))
 LIMIT_S = 5
@@ -198,7 +199,7 @@ def test_damaged_inputs(name: str, folder: Path) -> None:
     path = folder / f"{name}.{suffix}"
     write(path)
     whole = path.read_bytes()
-    profiles = ["clean"] * 3 + [profile for profile in RULES if profile != "clean"]
+    profiles = ["clean"] * 3 + [profile for profile in PROFILES if profile != "clean"]
     stated = "s2orc_legacy" if name.startswith("s2orc_20") else name.removesuffix("_tar").removesuffix("_gz")
     read_whole(path, "auto", "clean")
 

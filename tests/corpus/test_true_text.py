@@ -8,8 +8,9 @@ from tests.corpus.samples import jats
 
 from pmc_llama.corpus.clean import Cleaner
 from pmc_llama.corpus.paper import Paper, Span, tidy_spans
+from pmc_llama.corpus.pieces import Piece
 from pmc_llama.corpus.readers.jats import read_article
-from pmc_llama.corpus.rules import Piece, rejoin
+from pmc_llama.corpus.rules import rejoin
 from pmc_llama.recipe.corpus import CleanSection
 
 REFERENCES = "<back><ref-list>" + "".join(f'<ref id="r{n}"/>' for n in range(1, 10)) + "</ref-list></back>"

@@ -36,7 +36,9 @@ def corpus_stats(
 @corpus.command("show", epilog="Example: pmc-llama corpus show real-sample PMC1950857")
 def corpus_show(
     recipe: RecipePath,
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="A PMC id, or s2:<corpus id>.")],
+    paper: Annotated[
+        str, typer.Argument(metavar="PAPER", help="PMC1950857, s2:<corpus id>, or a name of the column paper_id.")
+    ],
     settings: Settings = None,
 ) -> None:
     """Show one paper before and after cleaning, side by side."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from pmc_llama.corpus.clean import Cleaner
 from pmc_llama.corpus.compare import Verdict
 from pmc_llama.corpus.items import Item, printable
 from pmc_llama.corpus.parts import Part
@@ -74,6 +75,7 @@ def write_accounts(section: CorpusSection, out: Path, outcomes: list[Outcome], r
         chars_removed=dict(removed),
         sources=sources,
         parts=[PartFile(f"parts/{part.file}", part.rows, part.sha256) for part in parts],
+        rules=Cleaner(section.clean).rules,
         recipe_hash=sha256_json(section.settings("corpus")),
         invalid_spans=sum(ledger.invalid_spans for ledger in ledgers),
         bytes_in=sum(ledger.bytes for ledger in ledgers),

@@ -30,6 +30,7 @@ from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_json, write_json
 from pmc_llama.progress import Progress
 from pmc_llama.recipe.corpus import CorpusSection
+from pmc_llama.recipe.registry import modules
 from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
 from pmc_llama.run_dir import CorpusDir
 
@@ -150,7 +151,7 @@ def _fingerprint(
     inputs = [[path.encode(errors="surrogateescape").hex(), *stat(path)] for path in files]
     before = {} if earlier is None else {part.file: part.sha256 for part in earlier.summary.parts}
     settings = section.settings("corpus")
-    return sha256_json([settings, code_hash(__name__), inputs, [list(probe) for probe in probes], before])
+    return sha256_json([settings, code_hash(__name__, *modules()), inputs, [list(probe) for probe in probes], before])
 
 
 def _start(corpus: CorpusDir, fingerprint: str) -> None:

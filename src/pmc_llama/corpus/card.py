@@ -58,7 +58,14 @@ def render_card(section: CorpusSection, summary: CorpusSummary, licenses: list[t
     lines += [f"| {reason} | {count:,} |" for reason, count in sorted(summary.dropped.items())]
     if summary.unread:
         lines += ["", "Could not be read, the first of them:\n", *(f"- {place}" for place in summary.unread[:SHOWN])]
-    lines += ["", f"## Cleaning: profile `{section.clean.profile}`\n", "| rule | characters removed |\n|---|---:|"]
-    lines += [f"| {rule} | {count:,} |" for rule, count in sorted(summary.chars_removed.items())]
+    lines += [
+        "",
+        f"## Cleaning: profile `{section.clean.profile}`\n",
+        "| rule | version | characters removed |\n|---|---:|---:|",
+    ]
+    lines += [
+        f"| {rule} | {summary.rules.get(rule, '')} | {count:,} |"
+        for rule, count in sorted(summary.chars_removed.items())
+    ]
     lines += ["", "## Columns\n", COLUMNS]
     return "\n".join(lines)

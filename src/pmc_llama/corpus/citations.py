@@ -4,7 +4,9 @@ import re
 from bisect import bisect_left
 
 from pmc_llama.corpus.paper import Paper, Span
-from pmc_llama.corpus.rules import INVISIBLE, Piece
+from pmc_llama.corpus.pieces import Piece, rule
+from pmc_llama.corpus.rules import INVISIBLE
+from pmc_llama.recipe.corpus import CleanSection
 
 SIGN = "\ue000"
 FIRST_MARK, FIRST_GROUP, LAST = 0xE001, 0xF400, 0xF8FF
@@ -60,13 +62,15 @@ OPENERS, CLOSERS = "([{", ")]}"
 OPENER, LOOSE_AT_STOP = tuple(OPENERS), LOOSE + OPENERS
 
 
-def citations(paper: Paper, pieces: list[Piece], mode: str) -> list[Piece]:
+@rule("citations", version=2)
+def citations(pieces: list[Piece], paper: Paper, section: CleanSection) -> list[Piece]:
     """`drop` citations with their brackets, `tag` them as [citation], or `keep` them.
 
     In all modes a citation that is part of the sentence ("Smith et al. showed") stays; so does one under `drop`
     without which the sentence would not stand ("as described in [8].").
     """
     spans = [span for span in paper.spans if span.kind == "bibref"]
+    mode = section.citations
     if mode == "keep" or not spans:
         return pieces
     starts = [span.start for span in spans]

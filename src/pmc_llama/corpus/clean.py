@@ -5,40 +5,20 @@ from collections.abc import Callable
 
 import msgspec
 
-from pmc_llama.corpus.citations import citations
-from pmc_llama.corpus.meditron import meditron_layout, meditron_mentions
+from pmc_llama.corpus.meditron import meditron_layout
 from pmc_llama.corpus.paper import Counts, Paper
-from pmc_llama.corpus.rules import (
-    Piece,
-    layout,
-    pes2o_layout,
-    pes2o_refusal,
-    pieces_of,
-    rejoin,
-    tidy_text,
-    without_back_matter,
-    without_empty_headers,
-)
-from pmc_llama.corpus.word_counts import without_rare_words
-from pmc_llama.recipe.corpus import RULES, CleanSection
+from pmc_llama.corpus.pieces import Piece, pieces_of, rule_named
+from pmc_llama.corpus.rules import layout, pes2o_layout, pes2o_refusal
+from pmc_llama.recipe.corpus import CleanSection
+from pmc_llama.recipe.registry import rules_of
 
-Rule = Callable[[Paper, list[Piece], CleanSection], list[Piece]]
-RULE_OF: dict[str, Rule] = {
-    "back_matter": lambda paper, pieces, section: without_back_matter(pieces),
-    "citations": lambda paper, pieces, section: citations(paper, pieces, section.citations),
-    "mentions": lambda paper, pieces, section: meditron_mentions(paper, pieces),
-    "rejoin": lambda paper, pieces, section: pieces if paper.true_paragraphs else rejoin(pieces),
-    "characters": lambda paper, pieces, section: tidy_text(pieces),
-    "rare_words": lambda paper, pieces, section: without_rare_words(pieces, section.word_counts),
-    "empty_headers": lambda paper, pieces, section: without_empty_headers(pieces),
-}
 METADATA_KINDS = frozenset(("title", "venue"))
 BODY_KINDS = METADATA_KINDS | {"abstract", "sectionheader", "paragraph"}
 FLOAT_KINDS = frozenset(("figure", "figurecaption"))
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """What a profile takes of a paper, and how it sets it; its rules stand in the recipe's RULES."""
+    """What a profile takes of a paper, and how it sets it; the registry says which rules it has."""
 
     kinds: frozenset[str]
     pieces: frozenset[str]
@@ -71,8 +51,13 @@ class Cleaner:
     def __init__(self, section: CleanSection) -> None:
         self._section = section
         self._profile = PROFILES[section.profile]
-        self._rules = [name for name in RULES[section.profile] if name not in section.off]
+        self._rules = {name: rule_named(name) for name in rules_of(section.profile) if name not in section.off}
         self.kinds = self._profile.kinds
+
+    @property
+    def rules(self) -> dict[str, int]:
+        """The rules that run, in their order, with their versions."""
+        return {name: rule.version for name, rule in self._rules.items()}
 
     def text(self, paper: Paper) -> tuple[str, Counts, str | None]:
         """The cleaned text, the characters that each rule removed (negative: added), and a reason to drop the paper.
@@ -85,8 +70,8 @@ class Cleaner:
         pieces = pieces_of(paper, self._profile.pieces)
         before = _length(pieces)
         removed["outside_body"] = len(paper.text) - before
-        for name in self._rules:
-            pieces = RULE_OF[name](paper, pieces, self._section)
+        for name, rule in self._rules.items():
+            pieces = rule(pieces, paper, self._section)
             after = _length(pieces)
             removed[name] = before - after
             before = after

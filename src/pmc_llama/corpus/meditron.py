@@ -4,7 +4,7 @@ import re
 from bisect import bisect_left
 
 from pmc_llama.corpus.paper import Paper, Span
-from pmc_llama.corpus.rules import Piece
+from pmc_llama.corpus.pieces import Piece, rule
 
 MAIN_HEADERS = (
     *("abstract", "introduction", "background", "related", "method", "material", "result", "analysis", "discussion"),
@@ -18,7 +18,8 @@ BULLET = re.compile(r"^[•·▪◦‣∙●*]\s*", re.MULTILINE)
 MENTIONS = {"bibref", "figureref", "tableref", "formula"}
 
 
-def meditron_mentions(paper: Paper, pieces: list[Piece]) -> list[Piece]:
+@rule("mentions", version=1)
+def meditron_mentions(pieces: list[Piece], paper: Paper) -> list[Piece]:
     """Replace each citation by title and first author, each figure or table mention by its caption's beginning.
 
     Citations that lead nowhere disappear. A citation takes along a bracket up to three characters away from it.

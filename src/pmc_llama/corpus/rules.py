@@ -4,14 +4,9 @@ import re
 import unicodedata
 from collections import Counter
 
-import msgspec
+from pmc_llama.corpus.paper import Paper
+from pmc_llama.corpus.pieces import Piece, rule
 
-from pmc_llama.corpus.paper import Paper, Span
-
-PIECE_OF = {
-    **{"title": "title", "abstract": "abstract", "sectionheader": "header", "paragraph": "paragraph"},
-    "figurecaption": "caption",
-}
 _BACK_NAME = (
     r"(?:acknowledge?ments?|funding|financial (?:support|disclosures?)|grant support"
     r"|sources? of (?:funding|support|financial support)"
@@ -37,7 +32,11 @@ BACK_MATTER = re.compile(
 """The whole of a heading: "Disclosure of HIV status to partners" is a chapter."""
 BACK_MATTER_WORDS = 8
 HEADER_NUMBER = re.compile(r"\s*(?:[ivx]+\.|[a-z]\.|\d+(?:\.\d+)*\.?)\s+")
-INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]")
+INVISIBLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe\uffff]"
+    r"|(?<![\u0590-\u1fff\ufe0f\U0001f000-\U0001ffff])[\u200c\u200d]"
+)
+"""Joiners and non-joiners stay where they shape what is written: in Persian, in scripts of India, in emoji."""
 WORD = re.compile(r"[A-Za-z][a-z]+$")
 PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
 PES2O_MIN_YEAR = 1970
@@ -49,63 +48,7 @@ CONTROLS = bytes([*range(32), 127])
 LINE_HYPHEN = re.compile(r"(?<=[a-z])-\n\s*(?=[a-z])")
 
 
-class Piece(msgspec.Struct):
-    """A heading, paragraph or caption on its way into the text."""
-
-    kind: str
-    """title, abstract, header, paragraph or caption."""
-    text: str
-    start: int
-    """Where `text` began in the paper's text."""
-    depth: int | None = None
-    """Level of a header from 1; None when the source does not tell."""
-
-
-def pieces_of(paper: Paper, wanted: frozenset[str]) -> list[Piece]:
-    """The wanted ones of title, abstract, headers, paragraphs and captions, in the order of the text.
-
-    Of spans that overlap the earlier, longer one stands. Front matter, bibliography and table bodies are outside.
-    """
-    pieces: list[Piece] = []
-    figures = [span for span in paper.spans if span.kind == "figure"]
-    end = -1
-    has_title = False
-    for span in paper.spans:
-        kind = PIECE_OF.get(span.kind)
-        if kind is None or kind not in wanted or span.start < end or (kind == "title" and has_title):
-            continue
-        has_title = has_title or kind == "title"
-        start = _label_start(figures, span, end) if kind == "caption" else span.start
-        pieces += _split(kind, paper.text[start : span.end], start, _depth(span))
-        end = span.end
-    return pieces
-
-
-def _split(kind: str, text: str, start: int, depth: int | None) -> list[Piece]:
-    """One piece; an abstract gives one a line."""
-    if kind != "abstract":
-        return [Piece(kind, text, start, depth)]
-    pieces = []
-    for line in text.splitlines(keepends=True):
-        pieces.append(Piece("abstract", line, start))
-        start += len(line)
-    return pieces
-
-
-def _label_start(figures: list[Span], caption: Span, end: int) -> int:
-    """Where "Figure 1" stands before a caption, when the record marks the whole figure."""
-    for figure in figures:
-        if max(end, caption.start - 20) <= figure.start <= caption.start and caption.end <= figure.end:
-            return figure.start
-    return caption.start
-
-
-def _depth(span: Span) -> int | None:
-    if span.depth is not None:
-        return span.depth
-    return len([part for part in span.number.split(".") if part]) or None if span.number else None
-
-
+@rule("back_matter", version=1)
 def without_back_matter(pieces: list[Piece]) -> list[Piece]:
     """Drop acknowledgements, funding, competing interests, data availability, appendices … with all below them."""
     kept = []
@@ -129,6 +72,7 @@ def _is_back_matter(header: str) -> bool:
     return BACK_MATTER.fullmatch(name) is not None and len(name.split()) <= BACK_MATTER_WORDS
 
 
+@rule("rejoin", version=1, cut_paragraphs_only=True)
 def rejoin(pieces: list[Piece]) -> list[Piece]:
     """Glue a paragraph to the one before it where a page or column break had cut a sentence in two (as peS2o does)."""
     joined: list[Piece] = []
@@ -151,6 +95,7 @@ def _continues(before: str, after: str) -> bool:
     return " " not in after or not ended or (opens and closes)
 
 
+@rule("characters", version=1)
 def tidy_text(pieces: list[Piece]) -> list[Piece]:
     """NFC; no control or invisible characters, no hyphens at line ends, single blanks; drop what is empty then."""
     for piece in pieces:
@@ -175,6 +120,7 @@ def _tidy_blanks(text: str) -> str:
     return text if text.isprintable() else " ".join(INVISIBLE.sub("", text).split())
 
 
+@rule("empty_headers", version=1)
 def without_empty_headers(pieces: list[Piece]) -> list[Piece]:
     """Drop headers that have nothing below them."""
     kept: list[Piece] = []

@@ -4,8 +4,9 @@ import functools
 import math
 import re
 
-from pmc_llama.corpus.rules import Piece
+from pmc_llama.corpus.pieces import Piece, rule
 from pmc_llama.errors import InputError
+from pmc_llama.recipe.corpus import CleanSection
 
 MIN_MEAN_LOG2 = -20.0
 """Of peS2o: a paragraph whose words are less probable in the mean is removed."""
@@ -43,9 +44,10 @@ def word_counts(path: str) -> WordCounts:
     return WordCounts(path)
 
 
-def without_rare_words(pieces: list[Piece], counts_path: str | None) -> list[Piece]:
+@rule("rare_words", version=1)
+def without_rare_words(pieces: list[Piece], section: CleanSection) -> list[Piece]:
     """Drop paragraphs of words that are rare on the web; none where there are no counts."""
-    if counts_path is None:
+    if section.word_counts is None:
         return pieces
-    counts = word_counts(counts_path)
+    counts = word_counts(section.word_counts)
     return [p for p in pieces if p.kind != "paragraph" or counts.mean_log2(p.text) >= MIN_MEAN_LOG2]

@@ -1,16 +1,18 @@
 """Recipe sections of the corpus room: sources, selection, cleaning, deduplication."""
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
+from pmc_llama.recipe.registry import FORMATS, by_dedup_rank, rules_of
 
-SourceFormat = Literal[
-    "auto", "s2orc_v1", "s2orc_v2", "s2orc_legacy", "jats", "bioc", "text", "jsonl", "parquet"
-]  # fmt: skip
+if TYPE_CHECKING:
+    SourceFormat = str
+else:  # of names that only the registry has
+    SourceFormat = Literal["auto", *FORMATS]
 
 FIELDS_OF_STUDY = (
     *("Agricultural and Food Sciences", "Art", "Biology", "Business", "Chemistry", "Computer Science", "Economics"),
@@ -99,22 +101,13 @@ class CleanSection(Section):
 
     @model_validator(mode="after")
     def _rules_are_known(self) -> "CleanSection":
-        known = RULES[self.profile]
+        known = rules_of(self.profile)
         for name in self.off:
             if name not in known:
                 raise ValueError(f"off: profile {self.profile!r} has no rule {name!r}; its rules: {', '.join(known)}")
         if self.word_counts is not None and self.profile != "pes2o":
             raise ValueError(f"word_counts: only profile 'pes2o' uses it, not {self.profile!r}")
         return self
-
-
-RULES: dict[str, list[str]] = {
-    "raw": [],
-    "clean": ["back_matter", "citations", "rejoin", "characters", "empty_headers"],
-    "meditron": ["mentions", "characters", "empty_headers"],
-    "pes2o": ["rejoin", "characters", "rare_words", "empty_headers"],
-}
-"""The switchable rules of each profile, in their order."""
 
 
 class NearSection(Section):
@@ -134,7 +127,7 @@ class DedupSection(Section):
     """Duplicates: exact by PMC id, corpus id, DOI and text hash; then near ones."""
 
     exact: Annotated[bool, affects(HERE)] = True
-    prefer: Annotated[list[str], affects(HERE)] = ["jats", "bioc", "s2orc_v2", "s2orc_v1", "s2orc_legacy"]
+    prefer: Annotated[list[str], affects(HERE)] = by_dedup_rank()
     """Formats in the order in which versions of a paper are preferred; within one the newest, then the first, wins."""
     near: Annotated[NearSection | None, affects(HERE)] = None
 

@@ -44,6 +44,8 @@ class CorpusSummary(msgspec.Struct, frozen=True):
     chars: int = 0
     chars_removed: dict[str, int] = {}
     sources: dict[str, SourceCounts] = {}
+    rules: dict[str, int] = {}
+    """The cleaning rules that ran, with their versions."""
     recipe_hash: str = ""
     """Of the settings that decide the corpus."""
     invalid_spans: int = 0

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
@@ -48,10 +48,28 @@ class Options(msgspec.Struct):
     split_on: str | None = None
 
 
+class Head(NamedTuple):
+    """What the first bytes of a file show, by which readers tell their format."""
+
+    content: bytes
+    """Without byte order mark and blanks at the start; of a tarball, those of its first file."""
+    json_keys: frozenset[bytes] = frozenset()
+    """The keys, on any level, where the content begins as JSON does."""
+    is_tar: bool = False
+
+    def has_keys(self, *names: str) -> bool:
+        """Whether all these keys are among those of a JSON file, not of a tarball."""
+        return not self.is_tar and {name.encode() for name in names} <= self.json_keys
+
+
 class Reader(Protocol):
     """One input format."""
 
     name: str
+
+    def sniff(self, head: Head) -> "Reader | None":
+        """What reads this content where it is of this format: itself, or its reader of tarballs."""
+        ...
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Cut the input into blocks of raw records. Raises InputError when the file as a whole cannot be read."""

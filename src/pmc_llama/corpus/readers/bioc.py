@@ -8,7 +8,7 @@ import msgspec
 
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year, tidy_spans
 from pmc_llama.corpus.readers import base
-from pmc_llama.corpus.readers.base import Block, Options, json_blocks
+from pmc_llama.corpus.readers.base import Block, Head, Options, Reader, json_blocks
 from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.tar import members
 from pmc_llama.corpus.readers.text_builder import TextBuilder
@@ -48,6 +48,12 @@ class BiocReader:
     """Reads files with one collection, or a list or lines of them, and with one document per line."""
 
     name = "bioc"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """By the keys of a collection or a document; a tarball by the first file in it."""
+        if head.is_tar:
+            return BiocTarReader() if head.content[:1] in (b"{", b"[") else None
+        return self if head.has_keys("documents", "infons") or head.has_keys("passages", "infons") else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """The documents of a file. Raises InputError when there is none."""

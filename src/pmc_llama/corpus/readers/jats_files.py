@@ -11,7 +11,7 @@ import msgspec
 from pmc_llama.corpus.paper import Paper, Skip, parse_doi, parse_number, parse_pmcid, parse_pmid
 from pmc_llama.corpus.readers import base
 from pmc_llama.corpus.readers.articles import Piece, split_articles
-from pmc_llama.corpus.readers.base import Block, Options
+from pmc_llama.corpus.readers.base import Block, Head, Options, Reader
 from pmc_llama.corpus.readers.jats import read_article
 from pmc_llama.corpus.readers.jats_license import stricter
 from pmc_llama.corpus.readers.jats_meta import version_in_id
@@ -23,6 +23,7 @@ from pmc_llama.corpus.storage import InputFile, read_optional
 from pmc_llama.errors import InputError
 
 SUFFIXES = (".xml", ".nxml")
+ROOT = re.compile(rb"<(\w+:)?(article|pmc-articleset|OAI-PMH)\b")
 
 
 class Listed(NamedTuple):
@@ -69,6 +70,12 @@ class JatsReader:
     """XML files: one article, or several."""
 
     name = "jats"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """By its tags; a tarball that is not of JSON files."""
+        if head.is_tar:
+            return JatsTarReader() if head.content[:1] not in (b"{", b"[") else None
+        return self if head.content[:1] == b"<" and ROOT.search(head.content) is not None else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """The articles of the file, with what PMC's JSON beside it says (the layout of one folder an article)."""

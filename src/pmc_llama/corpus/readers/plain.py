@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year
-from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Options, json_blocks
+from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Head, Options, Reader, json_blocks
 from pmc_llama.corpus.readers.lenient import convert, decode
 from pmc_llama.corpus.storage import InputFile, open_raw
 from pmc_llama.errors import InputError
@@ -18,6 +18,11 @@ class TextReader:
     """UTF-8 text: one document a file, or with `split_on` one from each line that matches it whole to the next."""
 
     name = "text"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """Neither XML nor JSON, and no binary content."""
+        is_text = head.content[:1] not in (b"<", b"{", b"[") and b"\0" not in head.content
+        return self if is_text and not head.is_tar else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Documents as (local id, bytes); lines before the first match are a document of their own."""
@@ -62,6 +67,10 @@ class EmptyReader:
     """A file without content: nothing to read, counted as one record that was dropped."""
 
     name = "empty"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """Nothing is there."""
+        return self if not head.content else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Only the count."""
@@ -115,6 +124,10 @@ class JsonlReader:
 
     name = "jsonl"
 
+    def sniff(self, head: Head) -> Reader | None:
+        """By its one key."""
+        return self if head.has_keys("text") else None
+
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of records, numbered without the empty ones."""
         number = 0
@@ -135,6 +148,10 @@ class ParquetReader:
     """Parquet with a `text` column and, where there are, `id` and metadata columns."""
 
     name = "parquet"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """By its magic number."""
+        return self if head.content[:4] == b"PAR1" else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of rows, one a record batch."""

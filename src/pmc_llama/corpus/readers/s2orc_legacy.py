@@ -17,7 +17,7 @@ from pmc_llama.corpus.paper import (
     parse_year,
     tidy_spans,
 )
-from pmc_llama.corpus.readers.base import Block, Options, json_blocks, line_blocks
+from pmc_llama.corpus.readers.base import Block, Head, Options, Reader, json_blocks, line_blocks
 from pmc_llama.corpus.readers.lenient import decode
 from pmc_llama.corpus.readers.text_builder import TextBuilder
 from pmc_llama.corpus.storage import InputFile, find
@@ -105,6 +105,10 @@ class S2orcLegacyReader:
     """One JSON object a paper, as JSON lines or one a file; paragraphs with section names and mentions."""
 
     name = "s2orc_legacy"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """By its keys."""
+        return self if head.has_keys("paper_id", "abstract") or head.has_keys("paper_id", "body_text") else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of (row, its metadata). Metadata lies in the folder `metadata` beside `pdf_parses`, shard by shard."""

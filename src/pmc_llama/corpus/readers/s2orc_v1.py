@@ -17,7 +17,7 @@ from pmc_llama.corpus.paper import (
     parse_pmid,
     tidy_spans,
 )
-from pmc_llama.corpus.readers.base import Block, Options, Quick, json_blocks, require_paragraphs
+from pmc_llama.corpus.readers.base import Block, Head, Options, Quick, Reader, json_blocks, require_paragraphs
 from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
 
@@ -77,6 +77,11 @@ class S2orcV1Reader:
     """Reads `s2orc` shards. Rows that the selection drops by their ids alone are never decoded."""
 
     name = "s2orc_v1"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """By its keys; in rows that are written with sorted keys the ids stand behind the text."""
+        with_ids = head.has_keys("corpusid", "externalids", "content")
+        return self if with_ids or head.has_keys("content", "annotations") else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines that may be wanted."""

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from pmc_llama.corpus.paper import CorpusId, Paper, Skip, Span, parse_doi, parse_pmcid, parse_pmid, tidy_spans
-from pmc_llama.corpus.readers.base import Block, Options, json_blocks, require_paragraphs
+from pmc_llama.corpus.readers.base import Block, Head, Options, Reader, json_blocks, require_paragraphs
 from pmc_llama.corpus.readers.lenient import decode, parse, spans_of
 from pmc_llama.corpus.storage import InputFile
 
@@ -38,6 +38,10 @@ class S2orcV2Reader:
     """Reads `s2orc_v2` shards: title, body and bibliography joined to one text."""
 
     name = "s2orc_v2"
+
+    def sniff(self, head: Head) -> Reader | None:
+        """By its keys."""
+        return self if head.has_keys("corpusid", "body") or head.has_keys("body", "annotations") else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Blocks of lines."""

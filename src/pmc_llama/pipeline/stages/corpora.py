@@ -8,6 +8,7 @@ from pmc_llama.pipeline.identity import Input, corpus_inputs, file_inputs
 from pmc_llama.pipeline.questions import probes, test_reads, test_settings
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.registry import modules
 from pmc_llama.records.corpus import read_corpus_summary, read_ledgers
 from pmc_llama.records.stamps import corpus_work
 from pmc_llama.run_dir import RunDir
@@ -71,7 +72,7 @@ class _Corpora(Stage):
             settings,
             (RELATIVE.corpus(name).root,),
             inputs=inputs,
-            code=code_hash("pmc_llama.corpus.build"),
+            code=code_hash("pmc_llama.corpus.build", *modules()),
             content=content,
             input_hashes=hashes,
         )
