@@ -269,14 +269,25 @@ def _with_names(text: str) -> str:
         words = match.group()
         parts = words[1:-1].split(";")
         may_go = [MAY_GO.fullmatch(part) is not None and not NO_NAME.search(part) for part in parts]
-        if all(may_go):
+        if all(may_go) and not any(map(_topic, parts)):
             return _one_mark(words)
-        shown = [_one_mark(part) if goes else part for part, goes in zip(parts, may_go, strict=True)]
+        shown = [_shown(part) if goes else part for part, goes in zip(parts, may_go, strict=True)]
         return words[0] + ";".join(shown) + words[-1]
 
     for _ in range(3 if CITATION in text else 0):  # from the inside out
         text = AROUND.sub(mark, text)
     return text
+
+
+def _topic(part: str) -> str:
+    """What stands before the names: words before a colon, or an abbreviation before a comma."""
+    found = re.match(r"[^:,\x01\x02]{2,60}:(?=\s*[A-Z\x01])|\s*[A-Z][A-Z0-9-]*[A-Z0-9](?=,\s*[A-Z]\w*[a-z])", part)
+    return found.group() if found and not re.fullmatch(rf"(?:\W|\b(?i:{LEADS})\b)*", found.group()) else ""
+
+
+def _shown(part: str) -> str:
+    topic = _topic(part)
+    return topic + _one_mark(part[len(topic) :])
 
 
 def _one_mark(text: str) -> str:

@@ -31,7 +31,11 @@ ONLY_NAMES = re.compile(
     rf"|\b(?:1[89]|20)\d\d[a-z]?\b|\b[a-z]\b)*"
 )
 NO_NAMES = re.compile(r"\b(?:Fig|Tab|Eq|Supp|Box|Panel|Section|Chapter)")
-YEAR = re.compile(r"(?:1[89]|20)\d\d\s?[a-z]?(?:[\s,/&and]+(?:(?:1[89]|20)\d\d)?[a-z]?)*")
+YEAR = re.compile(r"(?:1[89]|20)\d\d\s?[a-z]?(?:[\s,/&and]+(?:(?:1[89]|20)\d\d)?[a-z]?)*|n\.\s?d\.?")
+SUBJECT = re.compile(
+    rf"\s*((?:[^:,;{ANY}]{{2,60}}):(?=\s*[A-Z{SIGN}])|(?:[A-Z]{{2}}[A-Z\d-]{{0,6}}|[A-Z][A-Z\d]*-[A-Z\d]+),(?=\s*[A-Z]\w*[a-z]))"
+)
+"""What a source is cited for, before its names: `BDI-II, Beck et al., 1996`, `in mice: Lee, 2001`."""
 NAMED = re.compile(r"\bet al\b|[A-Z].*\b(?:1[89]|20)\d\d[a-z]?\b")
 RANGE_END = re.compile(rf"(?<=[{CITED}][{DASH}])\d{{1,3}}\b|\b\d{{1,3}}(?=[{DASH}]{SIGN})")
 NUMBER = re.compile(r"\b\d{1,3}\b")
@@ -48,7 +52,7 @@ LEANING = frozenset(
         *("e.g.,", "eg", "eg,", "i.e", "i.e.", "i.e.,", "than", "as", "ref", "ref.", "refs", "refs.", "reference"),
         *("references", "under", "between", "into", "using", "like", "unlike", "against", "among", "and", "or", "but"),
         *("nor", "both", "either", "is", "are", "was", "were", "be", "the", "a", "an", "no.", "nos.", "citation"),
-        "citations",
+        *("citations", "footnote", "see:", "ref:", "refs:", "references:", "cf:", "by:"),
     )
 )
 """Words after which a citation is the noun."""
@@ -58,6 +62,7 @@ SEPARATORS = re.compile(r"[\s,;:]*")
 CONTEXT_CHARS = 40
 """So much of the text before a citation says whether the sentence needs it."""
 LOOSE = " ,;:-\u2010\u2011\u2012\u2013\u2014\u2015"
+JOINTS = "-/\u2010\u2011\u2012\u2013\u2014\u2015"
 OPENERS, CLOSERS = "([{", ")]}"
 OPENER, LOOSE_AT_STOP = tuple(OPENERS), LOOSE + OPENERS
 
@@ -167,12 +172,21 @@ def _bracket(text: str, table: dict[str, str]) -> str:
         return _group(text, table)
     items = text[1:-1].split(";")
     cites = [_is_citation(item, text[0] == "[", table) for item in items]
-    if all(cites):
+    subjects = [_subject(item) if cited else "" for item, cited in zip(items, cites, strict=True)]
+    if all(cites) and not any(subjects):
         return _group(text, table)
     for place, item in enumerate(items):
         if cites[place] and SIGN in item:
-            items[place] = item[: len(item) - len(item.lstrip())] + _group(item.strip(), table)
+            rest = item[len(subjects[place]) :]
+            lead = subjects[place] or rest[: len(rest) - len(rest.lstrip())]
+            items[place] = lead.rstrip(",:") + _group(rest.strip(), table)
     return text[0] + ";".join(items) + text[-1]
+
+
+def _subject(item: str) -> str:
+    """The beginning of a citation that is no part of it; mostly empty."""
+    match = SUBJECT.match(item)
+    return match.group() if match is not None and not ONLY_CITATIONS.fullmatch(match.group()) else ""
 
 
 def _group(text: str, table: dict[str, str]) -> str:
@@ -227,7 +241,8 @@ def _resolved(marked: str, table: dict[str, str], tag: str) -> str:
             parts.append(text)
         else:
             before = text.rstrip()
-            apart = goes_on > position or len(before) < len(text) or following.isalnum() or following in OPENERS
+            apart = following.isalnum() or following in OPENERS or (len(before) < len(text) and following not in JOINTS)
+            apart = apart or goes_on > position
             parts.append(before + " " if apart and before else before)
             position = goes_on
     return "".join([*parts, marked[position:]])
@@ -237,7 +252,8 @@ def _is_needed(text: str, bare: bool, following: str, ends: bool) -> bool:
     """Whether the sentence does not stand without a citation: it is the noun after a preposition, or the subject."""
     before = text.rstrip()
     raised = len(before) == len(text) > 0 and bare  # a number set above the line
-    if before[before.rfind(" ") + 1 :].lstrip(OPENERS).lower() in LEANING:
+    last = before[before.rfind(" ") + 1 :].lstrip(OPENERS).lower()
+    if last in LEANING or (last == "also" and before[-8:-5].lower() == "see"):
         return ends or not raised
     if before.endswith(ET_AL) and before.rstrip(".,")[-6:].split()[-2:] == ["et", "al"]:
         return ends and following != ","
