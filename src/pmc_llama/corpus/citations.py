@@ -14,6 +14,8 @@ FIRST_MARK, FIRST_GROUP, LAST = 0xE001, 0xF400, 0xF8FF
 FIRST_GROUP on stand for a bracket, or a part of one, that holds nothing but citations."""
 MAX_CITATIONS = 500
 """In one paragraph; more stay as they are."""
+MARKS = [SIGN + chr(FIRST_MARK + number) for number in range(MAX_CITATIONS)]
+GROUP_MARKS = [SIGN + chr(number) for number in range(FIRST_GROUP, LAST + 1)]
 CITED, ANY = "\ue001-\uf3ff", "\ue000-\uf8ff"
 ZERO_WIDTH = "\u00ad\u200b\u200e\u200f\ufeff"
 MARK = re.compile(f"{SIGN}[{ANY}]")
@@ -57,11 +59,15 @@ LEANING = frozenset(
 )
 """Words after which a citation is the noun."""
 ET_AL = ("al", "al.", "al.,", "al,")
+SPECIAL = LEANING.union(ET_AL, ("also",))
+"""Without one of these before it no citation is needed, but at the start of a sentence."""
+STARTS = "([{.!?:"
 BLANKS = re.compile(r"\s*")
 SEPARATORS = re.compile(r"[\s,;:]*")
 CONTEXT_CHARS = 40
 """So much of the text before a citation says whether the sentence needs it."""
 LOOSE = " ,;:-\u2010\u2011\u2012\u2013\u2014\u2015"
+STOPS = ".,;:!?)]}"
 JOINTS = "-/\u2010\u2011\u2012\u2013\u2014\u2015"
 OPENERS, CLOSERS = "([{", ")]}"
 OPENER, LOOSE_AT_STOP = tuple(OPENERS), LOOSE + OPENERS
@@ -80,48 +86,49 @@ def citations(pieces: list[Piece], paper: Paper, section: CleanSection) -> list[
         return pieces
     starts = [span.start for span in spans]
     tag = "[citation]" if mode == "tag" else ""
-    for piece in pieces:
-        end = piece.start + len(piece.text)
-        inside = spans[bisect_left(starts, piece.start) : bisect_left(starts, end)]
-        if inside and piece.kind != "title":
-            marked, table, narrative = _marked(piece, inside)
-            marked = _brackets_grouped(marked, table)
-            for mark in narrative:
-                marked = marked.replace(mark, table[mark])
-            piece.text = _resolved(marked, table, tag)
+    first = 0
+    for piece in pieces:  # in the order of the text, as spans are
+        first = bisect_left(starts, piece.start, first)
+        if first == len(starts):
+            break
+        if starts[first] >= piece.start + len(piece.text) or piece.kind == "title":
+            continue
+        inside = spans[first : bisect_left(starts, piece.start + len(piece.text), first)]
+        marked, table, narrative = _marked(piece, inside)
+        marked = _brackets_grouped(marked, table)
+        if narrative:
+            marked = _told(marked, table, narrative)
+        piece.text = _resolved(marked, table, tag)
     return pieces
 
 
-def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str], list[str]]:
+def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str], set[str]]:
     """The text with marks in place of citations, but not of brackets at their ends; what each mark stands for; and the
     marks of names and years, which outside brackets are words of the sentence."""
-    source = piece.text.replace(SIGN, " ")
+    source, first = piece.text, piece.start
+    source = source.replace(SIGN, " ") if SIGN in source else source
     parts: list[str] = []
     table: dict[str, str] = {}
-    narrative: list[str] = []
+    narrative: set[str] = set()
     position = 0
-    for span in spans[:MAX_CITATIONS]:
-        start, end = span.start - piece.start, min(span.end - piece.start, len(source))
+    for span, mark in zip(spans, MARKS, strict=False):
+        start = span.start - first
         if start < position:
             continue
-        words = source[start:end]
-        inner = words.strip("[](){} ,;")
+        words = source[start : span.end - first]
+        inner = words if words.isalnum() else words.strip("[](){} ,;")
         if not inner:
             continue
-        lead = 0 if inner == words else words.index(inner)
-        for opener, closer in ("()", "[]") if "(" in inner or "[" in inner else ():
-            if (
-                opener in inner
-                and inner.count(opener) > inner.count(closer)
-                and words[lead + len(inner) :][:1] == closer
-            ):
-                inner += closer
-        mark = SIGN + chr(FIRST_MARK + len(table))
-        parts += [source[position : start + lead], mark]
-        position = start + lead + len(inner)
+        if inner is not words:
+            lead = words.index(inner)
+            inner = _closed(inner, words[lead + len(inner) :]) if "(" in inner or "[" in inner else inner
+            start += lead
+        parts.append(source[position:start])
+        parts.append(mark)
+        position = start + len(inner)
         table[mark] = inner
-        if not inner.isdigit() or len(inner) > 3:
-            narrative += [mark] if _is_narrative(inner) else []
+        if (len(inner) > 3 or not inner.isdigit()) and (WORDS.search(inner) or YEAR.fullmatch(inner)):
+            narrative.add(mark)
     parts.append(source[position:])
     marked = "".join(parts)
     if not source.isascii() and any(map(source.__contains__, ZERO_WIDTH)):
@@ -129,14 +136,33 @@ def _marked(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str], list[
     return marked, table, narrative
 
 
+def _closed(inner: str, behind: str) -> str:
+    """The words of a citation with the bracket that closes one in them."""
+    for opener, closer in ("()", "[]"):
+        if inner.count(opener) > inner.count(closer) and behind[:1] == closer:
+            inner += closer
+    return inner
+
+
+def _told(marked: str, table: dict[str, str], narrative: set[str]) -> str:
+    """The text with the words of names and years that no bracket holds in place of their marks."""
+    head, *rest = marked.split(SIGN)
+    for place, part in enumerate(rest):
+        mark = SIGN + part[0]
+        rest[place] = table[mark] + part[1:] if mark in narrative else SIGN + part
+    return head + "".join(rest)
+
+
 def _brackets_grouped(marked: str, table: dict[str, str]) -> str:
     """Brackets that hold nothing but citations, or such parts of a bracket, become one mark; from the inside out."""
     for _ in range(3):
-        parts, position, nested, at = [], 0, False, marked.find(SIGN)
+        parts: list[str] = []
+        position, nested, at = 0, False, marked.find(SIGN)
         while at >= 0:
-            whole = WHOLE.match(marked, at) if at > position and marked[at - 1] in OPENERS else None
+            opener = at - 1
+            whole = WHOLE.match(marked, at) if opener >= position and marked[opener] in OPENERS else None
             if whole is not None:  # most are like this
-                opener, end = at - 1, whole.end()
+                end = whole.end()
                 text = _group(marked[opener:end], table)
             else:
                 opener = _last(OPENERS, marked, position, at)
@@ -148,17 +174,24 @@ def _brackets_grouped(marked: str, table: dict[str, str]) -> str:
                 end = bracket.end()
                 text = _bracket(marked[opener:end], table)
             before = marked[position:opener]
-            if not nested and ("(" in before or "[" in before):
-                nested = _last(OPENERS, before, 0, opener) > _last(CLOSERS, before, 0, opener)
-            parts += [before, text]
+            nested = nested or _is_open(before)
+            parts.append(before)
+            parts.append(text)
             position = end
             at = marked.find(SIGN, position)
         if not parts:
             break
-        marked = "".join([*parts, marked[position:]])
+        parts.append(marked[position:])
+        marked = "".join(parts)
         if not nested:
             break
     return marked
+
+
+def _is_open(text: str) -> bool:
+    """Whether a bracket opens and does not close."""
+    opener = max(text.rfind("("), text.rfind("["))
+    return opener >= 0 and text.find(")", opener) < 0 and text.find("]", opener) < 0
 
 
 def _last(brackets: str, text: str, start: int, end: int) -> int:
@@ -191,9 +224,9 @@ def _subject(item: str) -> str:
 
 def _group(text: str, table: dict[str, str]) -> str:
     """One mark for a text with marks; the text itself where no more marks are left."""
-    if len(table) > LAST - FIRST_GROUP:
+    if len(table) >= len(GROUP_MARKS):
         return text
-    mark = SIGN + chr(FIRST_GROUP + len(table))
+    mark = GROUP_MARKS[len(table)]
     table[mark] = text
     return mark
 
@@ -218,52 +251,63 @@ def _resolved(marked: str, table: dict[str, str], tag: str) -> str:
     parts: list[str] = []
     position = 0
     for match in RUN.finditer(marked):
-        text = marked[position : match.start()]
+        start, end = match.span()
+        text = marked[position:start]
         while parts and len(text) < CONTEXT_CHARS:
             text = parts.pop() + text
-        position = match.end()
+        position = end
         if tag:
             parts.append(text + tag)
             continue
-        bare = table[marked[match.start() : match.start() + 2]][0] not in OPENERS
-        goes_on = _end_of(BLANKS, marked, position) if marked[position : position + 1].isspace() else position
-        following = marked[goes_on : goes_on + 1]
-        ends = not following or (following in ".,;:!?)]}" and not marked[goes_on + 1 : goes_on + 2].isdigit())
-        if _is_needed(text, bare, following, ends):
-            raised = bare and text[-1:].strip() not in ("", *OPENERS)
+        goes_on, following = end, marked[end : end + 1]
+        if following.isspace():
+            goes_on, following = end + 1, marked[end + 1 : end + 2]
+            if following.isspace():
+                goes_on = _end_of(BLANKS, marked, end)
+                following = marked[goes_on : goes_on + 1]
+        ends = not following or (following in STOPS and not marked[goes_on + 1 : goes_on + 2].isdigit())
+        before = text.rstrip()
+        raised = len(before) == len(text) > 0 and table[marked[start : start + 2]][0] not in OPENERS
+        last = before[before.rfind(" ") + 1 :].lower()
+        may_be = last in SPECIAL or last[:1] in OPENERS or (following.islower() and before[-1:] in STARTS)
+        if may_be and _is_needed(before, raised, following, ends):
             source = _restored(match.group(), table)
-            parts.append(f"{text} [{source}]" if raised else text + source)
+            parts.append(f"{text} [{source}]" if raised and before[-1] not in OPENERS else text + source)
         elif text.endswith(OPENER) and following not in (".", ""):
-            position = _end_of(SEPARATORS, marked, position)
+            position = _end_of(SEPARATORS, marked, end)
             parts.append(text)
         elif ends:
-            text, position = _closed_up(text, following, goes_on)
+            text, position = _closed_up(before, following, goes_on)
             parts.append(text)
         else:
-            before = text.rstrip()
-            apart = following.isalnum() or following in OPENERS or (len(before) < len(text) and following not in JOINTS)
-            apart = apart or goes_on > position
+            apart = goes_on > end or following.isalnum() or following in OPENERS
+            apart = apart or (len(before) < len(text) and following not in JOINTS)
             parts.append(before + " " if apart and before else before)
             position = goes_on
-    return "".join([*parts, marked[position:]])
+    parts.append(marked[position:])
+    return "".join(parts)
 
 
-def _is_needed(text: str, bare: bool, following: str, ends: bool) -> bool:
-    """Whether the sentence does not stand without a citation: it is the noun after a preposition, or the subject."""
-    before = text.rstrip()
-    raised = len(before) == len(text) > 0 and bare  # a number set above the line
-    last = before[before.rfind(" ") + 1 :].lstrip(OPENERS).lower()
+def _is_needed(before: str, raised: bool, following: str, ends: bool) -> bool:
+    """Whether the sentence does not stand without a citation: it is the noun after a preposition, or the subject.
+
+    `raised`: it is a number set above the line, with no blank before it.
+    """
+    last = before[before.rfind(" ") + 1 :].lower()
+    if last[:1] in OPENERS:
+        last = last.lstrip(OPENERS)
     if last in LEANING or (last == "also" and before[-8:-5].lower() == "see"):
         return ends or not raised
-    if before.endswith(ET_AL) and before.rstrip(".,")[-6:].split()[-2:] == ["et", "al"]:
+    if last in ET_AL and before.rstrip(".,")[-6:].split()[-2:] == ["et", "al"]:
         return ends and following != ","
-    is_start = not before or before[-1] in OPENERS or (before[-1] in ".!?:" and not raised)
-    return is_start and not raised and following.islower()
+    if raised or not following.islower():
+        return False
+    return not before or before[-1] in OPENERS or before[-1] in ".!?:"
 
 
 def _closed_up(text: str, following: str, goes_on: int) -> tuple[str, int]:
     """The text before a run at the end of a clause, without what belonged to the run, and where it goes on."""
-    before = text.rstrip().rstrip(LOOSE_AT_STOP if following in (".", "") else LOOSE)
+    before = text.rstrip(LOOSE_AT_STOP if following in (".", "") else LOOSE)
     if following in CLOSERS and before.endswith(OPENER):
         return before[:-1].rstrip(), goes_on + 1
     return before, goes_on + 1 if following == "." and before.endswith((".", "?", "!")) else goes_on
