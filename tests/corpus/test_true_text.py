@@ -59,6 +59,13 @@ def body(xml: str, **section: Any) -> str:
         ("It fell [[{4}]. But it rose.", "It fell. But it rose."),
         ("It fell (told by Lee et al.<sup>{4}</sup>).", "It fell (told by Lee et al. [4])."),
         ("It fell ({4}, \u200e{5}).\u200e", "It fell."),
+        ("It fell (BDI-II, Beck et al., {1996}; BAI: Lee, {1990}).", "It fell (BDI-II; BAI)."),
+        ("It fell (VR: Lee et al., {2010}; for reviews see: Shin, {2001}).", "It fell (VR)."),
+        ('It fell (WHO, {1996}; Lee, <xref rid="r1">n.d.</xref>).', "It fell."),
+        ("In a bank (Human Genome Database [{4}]) it fell.", "In a bank (Human Genome Database) it fell."),
+        ("It fell {[4]}—or not {[5]}-like/so {[6]}/so.", "It fell—or not-like/so/so."),
+        ("It fell; see also {[4]}. So.", "It fell; see also [4]. So."),
+        ("For reviews see: {[4]}, {[5]}. So.", "For reviews see: [4], [5]. So."),
     ],
 )
 def test_citations_leave_no_wreckage(source: str, clean: str) -> None:
