@@ -57,6 +57,7 @@ def body(xml: str) -> str:
             "<xref ref-type='table-fn' rid='n2'>b</xref></sup>.</p></caption></fig>",
             ["Fig. 1. A curve."],
         ),
+        ("<fig><label>Fig. 2</label><caption><p>. A curve.</p></caption></fig>", ["Fig. 2. A curve."]),
         ("<fig><label>Figure 2</label><p>Words of a legend.</p><graphic/></fig>", ["Figure 2 Words of a legend."]),
         (
             "<table-wrap><label>Table 1</label><caption><p>Doses.</p></caption>"
@@ -82,6 +83,17 @@ def test_headings_in_a_box_are_lines_and_the_text_behind_it_stands_under_the_sec
     box = "<boxed-text><sec><title>Funding</title><p>In it.</p></sec><title>More</title><p>Too.</p></boxed-text>"
     text = body(f"<sec><title>Results</title><p>Before.{box}</p><p>Behind.</p></sec>")
     assert text == "## Results\n\nBefore.\n\nFunding\n\nIn it.\n\nMore\n\nToo.\n\nBehind."
+
+
+def test_floats_behind_the_back_matter_and_boxes_among_files_stay() -> None:
+    files = "<supplementary-material><caption><p>File.</p></caption></supplementary-material>"
+    box = '<boxed-text position="float"><sec><title>Summary</title><p>For patients.</p></sec></boxed-text>'
+    back = f"<sec><title>Supporting Information</title><p>Not this.</p>{files}{box}</sec>"
+    group = "<table-wrap-group><label>Table 2</label><caption><title>Doses</title></caption></table-wrap-group>"
+    xml = jats(1, f"<sec><title>Results</title><p>It fell.</p></sec>{back}")
+    xml = xml.replace(b"</article>", f"<floats-group>{group}</floats-group></article>".encode())
+    text = Cleaner(CleanSection()).text(read_article(xml))[0].partition("Short.\n\n")[2]
+    assert text.split("\n\n") == ["## Results", "It fell.", "Summary", "For patients.", "Table 2 Doses"]
 
 
 @pytest.mark.parametrize(

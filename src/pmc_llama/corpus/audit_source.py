@@ -73,6 +73,7 @@ class Source(msgspec.Struct):
     """An article: what stands in reading order, and the captions, which may stand anywhere."""
 
     publisher: str
+    title: Block
     blocks: list[Block]
     captions: list[Block]
 
@@ -109,14 +110,20 @@ class _Walk:
 
     def source(self) -> Source:
         article = self.article
+        for part in article.findall("./{*}front/{*}article-meta/{*}title-group/*"):
+            if _name(part) in ("article-title", "subtitle"):
+                self._inline(part)
+                self._add(" ")
+        self._flush()
+        title = self.blocks.pop() if self.blocks else Block("")
         abstracts = article.findall("./{*}front/{*}article-meta/{*}abstract")
-        plain = [abstract for abstract in abstracts if abstract.get("abstract-type") is None]
-        self.optional = not plain  # the policy takes one of them
+        plain = [
+            one for one in abstracts if one.get("abstract-type") in (None, "main", "abstract", "normal", "section")
+        ]
+        self.optional = len(plain) != 1  # the policy takes one of them
         for abstract in plain or abstracts:
             self._walk_in(abstract)
         self.optional = False
-        for block in self.blocks:
-            block.line = False
         body = article.find("./{*}body")
         if body is not None:
             self._walk_in(body)
@@ -125,7 +132,7 @@ class _Walk:
         name = article.find(".//{*}publisher-name")
         name = article.find(".//{*}journal-title") if name is None else name
         publisher = " ".join("".join(map(str, name.itertext())).split()) if name is not None else "unknown"
-        return Source(publisher, self.blocks, self.captions)
+        return Source(publisher, title, self.blocks, self.captions)
 
     def _walk_in(self, element: Any) -> None:
         """A container: text straight in it, and its children."""
@@ -271,7 +278,10 @@ def _with_names(text: str) -> str:
         may_go = [MAY_GO.fullmatch(part) is not None and not NO_NAME.search(part) for part in parts]
         if all(may_go) and not any(map(_topic, parts)):
             return _one_mark(words)
-        shown = [_shown(part) if goes else part for part, goes in zip(parts, may_go, strict=True)]
+        shown = [
+            _topic(part) + _one_mark(part[len(_topic(part)) :]) if goes else part
+            for part, goes in zip(parts, may_go, strict=True)
+        ]
         return words[0] + ";".join(shown) + words[-1]
 
     for _ in range(3 if CITATION in text else 0):  # from the inside out
@@ -281,13 +291,8 @@ def _with_names(text: str) -> str:
 
 def _topic(part: str) -> str:
     """What stands before the names: words before a colon, or an abbreviation before a comma."""
-    found = re.match(r"[^:,\x01\x02]{2,60}:(?=\s*[A-Z\x01])|\s*[A-Z][A-Z0-9-]*[A-Z0-9](?=,\s*[A-Z]\w*[a-z])", part)
+    found = re.match(r"[^:,\x01\x02]{2,60}:(?=\s*[A-Z\x01])|\s*[A-Z][A-Z0-9-]*[A-Z0-9](?=,\s*[A-Z]\w*[a-z]|\x01)", part)
     return found.group() if found and not re.fullmatch(rf"(?:\W|\b(?i:{LEADS})\b)*", found.group()) else ""
-
-
-def _shown(part: str) -> str:
-    topic = _topic(part)
-    return topic + _one_mark(part[len(topic) :])
 
 
 def _one_mark(text: str) -> str:

@@ -140,8 +140,9 @@ class _Article(Walk):
         for tag, prefix in FLOATS.items():
             for number, element in enumerate(item for item in self.floats if item.tag == tag):
                 start = self.out.length
-                self.out.add(words_of(element.find("label")) + " ")
-                caption, caption_start = element.find("caption"), self.out.length
+                caption = element.find("caption")
+                self.out.add(_label(element, caption) + " ")
+                caption_start = self.out.length
                 if caption is not None:
                     self.inline(caption)
                 for legend in element.iterchildren(*LEGENDS):
@@ -155,3 +156,13 @@ class _Article(Walk):
                     self.out.span("table", start, self.out.length)
                 self.out.span("figure", start, self.out.length, ref=element.get("id") or f"{prefix}_{number}")
                 self.out.end_block()
+
+
+def _label(element: Any, caption: Any) -> str:
+    """The label of a figure or table, with the stop behind it where its caption begins with that."""
+    label = words_of(element.find("label"))
+    first = next((part for part in caption.iter() if (part.text or "").strip()), None) if caption is not None else None
+    if label and first is not None and first.text.lstrip()[0] in ".:":
+        words = first.text.lstrip()
+        first.text, label = words[1:], label + words[0]
+    return label

@@ -42,6 +42,7 @@ class Walk:
         self.floats: list[Any] = []
         self.label = ""  # of the list item whose text comes next
         self.boxes = 0  # around the block that is read
+        self.kind = "paragraph"  # figurecaption where the heading before it says nothing of it
         self.in_abstract = self.in_title = False
 
     def blocks(self, parent: Any, depth: int) -> None:
@@ -49,8 +50,10 @@ class Walk:
 
         Headings in boxes are lines, as the text behind a box does not stand under them.
         """
-        inside = parent.tag
+        inside, kind = parent.tag, self.kind
         self.boxes += inside == "boxed-text"
+        if inside in ("floats-group", "floats-wrap") or (inside == "boxed-text" and _floats_among_files(parent)):
+            self.kind = "figurecaption"
         for child in parent:
             tag = child.tag
             if tag == "title" and inside == "abstract" and words_of(child).strip(" .:").lower() in ABSTRACT_NAMES:
@@ -68,6 +71,7 @@ class Walk:
                 self.blocks(child, depth + 1 if tag == "sec" else depth)
                 self.label = ""
         self.boxes -= inside == "boxed-text"
+        self.kind = kind
 
     def paragraph(self, paragraph: Any, depth: int) -> None:
         """A paragraph. Blocks inside it (lists, quotations) become paragraphs of their own, its rest follows them."""
@@ -106,7 +110,7 @@ class Walk:
         if self.in_abstract:
             self.out.end_line()
             return
-        self.out.span("paragraph", self._piece, self.out.length)
+        self.out.span(self.kind, self._piece, self.out.length)
         self.out.end_block()
 
     def marked(self, kind: str, element: Any, number: str | None = None, depth: int | None = None) -> None:
@@ -197,6 +201,11 @@ def words_of(element: Any) -> str:
 def has_own_text(element: Any) -> bool:
     """Whether words stand straight in an element, before or between its parts."""
     return any(words and words.strip() for words in (element.text, *(child.tail for child in element)))
+
+
+def _floats_among_files(box: Any) -> bool:
+    """Whether a box floats in the section of supplementary files, as boxes for readers do."""
+    return box.get("position") == "float" and box.getparent().find("supplementary-material") is not None
 
 
 def folded(element: Any) -> str:
