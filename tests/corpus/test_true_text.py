@@ -60,6 +60,7 @@ def body(xml: str, **section: Any) -> str:
         ("It fell (told by Lee et al.<sup>{4}</sup>).", "It fell (told by Lee et al. [4])."),
         ("It fell ({4}, \u200e{5}).\u200e", "It fell."),
         ("It fell (BDI-II, Beck et al., {1996}; BAI: Lee, {1990}).", "It fell (BDI-II; BAI)."),
+        ("It fell (OLAF<sup>{3}</sup>: {Lee 2004}).", "It fell (OLAF)."),
         ("It fell (VR: Lee et al., {2010}; for reviews see: Shin, {2001}).", "It fell (VR)."),
         ('It fell (WHO, {1996}; Lee, <xref rid="r1">n.d.</xref>).', "It fell."),
         ("In a bank (Human Genome Database [{4}]) it fell.", "In a bank (Human Genome Database) it fell."),

@@ -33,7 +33,8 @@ ONLY_NAMES = re.compile(
 NO_NAMES = re.compile(r"\b(?:Fig|Tab|Eq|Supp|Box|Panel|Section|Chapter)")
 YEAR = re.compile(r"(?:1[89]|20)\d\d\s?[a-z]?(?:[\s,/&and]+(?:(?:1[89]|20)\d\d)?[a-z]?)*|n\.\s?d\.?")
 SUBJECT = re.compile(
-    rf"\s*((?:[^:,;{ANY}]{{2,60}}):(?=\s*[A-Z{SIGN}])|(?:[A-Z]{{2}}[A-Z\d-]{{0,12}}|[A-Z][A-Z\d]*-[A-Z\d]+),(?=\s*[A-Z]\w*[a-z]))"
+    rf"\s*((?:[^:,;{ANY}]{{2,60}}):(?=\s*[A-Z{SIGN}])|(?:[A-Z]{{2}}[A-Z\d-]{{0,12}}|[A-Z][A-Z\d]*-[A-Z\d]+),(?=\s*[A-Z]\w*[a-z])"
+    rf"|[A-Z]{{2}}[A-Z\d-]{{0,12}}(?={SIGN}))"
 )
 """What a source is cited for, before its names: `BDI-II, Beck et al., 1996`, `in mice: Lee, 2001`."""
 NAMED = re.compile(r"\bet al\b|[A-Z].*\b(?:1[89]|20)\d\d[a-z]?\b")
