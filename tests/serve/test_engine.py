@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmc_llama.errors import InputError
-from pmc_llama.serve.engine import Busy, Engine, Job, Limits, Piece
+from pmc_llama.serve.engine import Busy, Engine, Limits
+from pmc_llama.serve.jobs import Job, Piece
 from pmc_llama.serve.prompting import chat_ids, plain_transcript
-from pmc_llama.serve.sampling import RowSampler, Sampling
+from pmc_llama.serve.sampling import Sampler, Sampling
 from pmc_llama.serve.text import TextStream
 from release.tiny import ANSWER, QUESTION
 
@@ -123,14 +124,27 @@ def test_pieces_join_to_the_text_before_the_first_stop(engine: Engine, text: str
 
 
 def test_sampler_follows_the_distribution_and_top_p() -> None:
-    scores = torch.log(torch.tensor([[0.5, 0.3, 0.2]])).repeat(3000, 1)
-    rows = [Sampling(1.0, 0.7, seed=seed) for seed in range(3000)]
-    chosen = RowSampler(rows)(torch.zeros(3000, 1), scores).argmax(-1)
-    counts = torch.bincount(chosen, minlength=3)
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.2]))
+    sampler = Sampler(Sampling(1.0, 0.7, seed=3))
+    counts = torch.bincount(torch.tensor([sampler.draw(logits) for _ in range(3000)]), minlength=3)
     assert counts[2] == 0  # the first two have 0.8 together
     assert abs(counts[0] / 3000 - 0.5 / 0.8) < 0.04
-    greedy = RowSampler([Sampling()] * 3000)(torch.zeros(3000, 1), scores)
-    assert bool((greedy.argmax(-1) == 0).all()) and bool((greedy > -torch.inf).sum(-1).eq(1).all())
+    assert {Sampler(Sampling(seed=seed)).draw(logits) for seed in range(20)} == {0}
+
+
+@pytest.mark.parametrize(
+    "odd", [{"temperature": 1e-40}, {"temperature": 1e-320}, {"top_p": 1e-300}, {"seed": 2**64 - 1}]
+)
+def test_extreme_settings_have_their_limits_meaning(odd: dict[str, Any]) -> None:
+    logits = torch.tensor([0.0, 3.0, 1.0, -50.0])
+    drawn = Sampler(Sampling(**({"temperature": 1.0, "top_p": 1e-9} | odd))).draw(logits)
+    assert drawn == 1
+
+
+def test_without_a_seed_every_draw_is_another() -> None:
+    logits = torch.zeros(1000)
+    assert len({Sampler(Sampling(1.0)).draw(logits) for _ in range(8)}) > 1
+    assert len({Sampler(Sampling(1.0, seed=5)).draw(logits) for _ in range(8)}) == 1
 
 
 def test_chat_uses_the_template_or_the_form_of_the_questions(engine: Engine) -> None:

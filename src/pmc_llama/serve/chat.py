@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pmc_llama.serve.engine import Engine, Job, Piece
+from pmc_llama.serve.engine import Engine
+from pmc_llama.serve.jobs import Job, Piece
 from pmc_llama.serve.prompting import chat_ids
 from pmc_llama.serve.sampling import Sampling
 
