@@ -99,7 +99,10 @@ class _Service:
         answer = Answer(
             chat=chat, request_id=uuid.uuid4().hex, model=engine.name, tokenizer=engine.tokenizer, logprobs=told
         )
-        texts = [engine.tokenizer.decode(ids) if asked.echo else "" for ids in prompts]
+        given = asked.prompts if isinstance(asked, CompletionRequest) and asked.echo else [""] * len(prompts)
+        texts = [
+            one if isinstance(one, str) else engine.tokenizer.decode(one, skip_special_tokens=True) for one in given
+        ]
         choices = [Choice(i, len(ids), text) for i, (ids, text) in enumerate(zip(prompts, texts, strict=True))]
         engine.submit(*jobs)
         if asked.stream:

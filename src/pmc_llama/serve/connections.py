@@ -41,7 +41,8 @@ class BoundedProtocol(H11Protocol):  # type: ignore[misc,unused-ignore]
         super().connection_made(transport)
         self.since = time.monotonic()
         if len(self.connections) > self.most:
-            slow = [one for one in self.connections if one.sending and one is not self]
+            others: Any = self.connections
+            slow = [one for one in others if one.sending and one is not self]
             oldest = min(slow, key=lambda one: one.since, default=self)
             oldest.transport.abort()
             self.connections.discard(oldest)

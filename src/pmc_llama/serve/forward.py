@@ -113,7 +113,9 @@ class Forward:
         ids = torch.tensor([[token for part in parts for token in part.ids]], device=device)  # [1, T]
         lengths = [part.kept.length for part in parts]
         places = [n + i for n, part in zip(lengths, parts, strict=True) for i in range(len(part.ids))]
-        wanted, sizes, end = [], [], 0
+        wanted: list[int] = []
+        sizes: list[int] = []
+        end = 0
         for part in parts:
             end += len(part.ids)
             sizes.append(len(part.ids) if part.all_logits else 1)
@@ -134,7 +136,8 @@ class Forward:
             torch.tensor([ids], device=self.model.device), past_key_values=kept.own, use_cache=True, **keep
         )
         kept.own = done.past_key_values
-        return done.logits[0][-len(part.ids) :] if part.all_logits else done.logits[0, -1]
+        logits: Tensor = done.logits[0]
+        return logits[-len(part.ids) :] if part.all_logits else logits[-1]
 
     def _asks_us(self) -> bool:
         """Whether all layers of the model, told of two requests, ask our attention and nothing that it does not do."""
@@ -178,7 +181,7 @@ def attend(
     for part in requests:
         end = start + len(part.ids)
         keys, values = part.kept.add(module.layer_idx, key[0, :, start:end], value[0, :, start:end])  # type: ignore[arg-type]
-        asked = query[0, :, start:end].unflatten(0, (-1, shared))  # [KV, H / KV, n, D]
+        asked = query[0, :, start:end].reshape(-1, shared, end - start, query.shape[-1])  # [KV, H / KV, n, D]
         result = _one(asked, keys, values, scale) if end - start == 1 and sliding_window is None else None
         if result is None:
             result = _several(asked, keys, values, scale, sliding_window)

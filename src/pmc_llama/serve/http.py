@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException  # type: ignore[import-not-found,unused-ignore]
 from starlette.middleware import Middleware  # type: ignore[import-not-found,unused-ignore]
 from starlette.middleware.trustedhost import TrustedHostMiddleware  # type: ignore[import-not-found,unused-ignore]
-from starlette.requests import Request  # type: ignore[import-not-found,unused-ignore]
+from starlette.requests import ClientDisconnect, Request  # type: ignore[import-not-found,unused-ignore]
 from starlette.responses import JSONResponse, Response  # type: ignore[import-not-found,unused-ignore]
 
 from pmc_llama.errors import InputError
@@ -93,10 +93,13 @@ async def read_body(request: Request, kind: type[Any]) -> Any:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "the body must be JSON: send `Content-Type: application/json`")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
+    except ClientDisconnect:
+        raise HTTPException(400, "the connection ended before the body did") from None
     try:
         value = msgspec.json.decode(bytes(body))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
