@@ -13,7 +13,7 @@ import pmc_llama
 ROOT = Path(pmc_llama.__file__).parent
 LAYERS = [
     {"errors"},
-    {"files", "progress", "hub", "code", "signals", "stats"},
+    {"files", "progress", "hub", "code", "signals", "stats", "escape"},
     {"run_dir"},
     {"records"},
     {"recipe", "recipes", "environment", "licenses"},
