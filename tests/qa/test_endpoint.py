@@ -120,11 +120,13 @@ def test_our_own_server_writes_what_the_model_writes_here(tmp_path: Path) -> Non
         for found in [model.answer(section, questions) for model in asked]:
             assert [one.chosen for one in found] == [one.chosen for one in here]
             assert [(one.parsed or "").strip() for one in found] == [(one.parsed or "").strip() for one in here]
-        unasked = opened(
-            url, evaluate
-        )  # it offers no log-probabilities, so a task that scores them is answered in words
-        assert [one.chosen for one in unasked.answer(task(), questions)] == [one.chosen for one in here]
-        assert unasked.describe().asked == "written answers"
+        scored = opened(url, evaluate, tokenizer)
+        found = scored.answer(task(), questions)
+        assert scored.describe().asked == "log-probabilities of continuations"
+    expected = local_backend(tmp_path / "tiny", tokenizer, evaluate).answer(task(), questions)
+    assert [one.chosen for one in found] == [one.chosen for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.option_logprobs == pytest.approx(other.option_logprobs, abs=1e-4)
     assert here[0].chosen == 0
 
 

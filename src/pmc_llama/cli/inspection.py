@@ -126,7 +126,7 @@ def compare(
     ],
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as an HTML page.")] = None,
 ) -> None:
-    """Compare runs, or any two models, on the questions that both answered, in pairs."""
+    """Compare runs or models on the questions that both answered."""
     from pmc_llama.report.compare import compare as compare_runs
 
     comparison = compare_runs(*runs)

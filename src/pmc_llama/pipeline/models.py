@@ -34,11 +34,15 @@ def model_inputs_of(recipe: Recipe, model: str) -> list[Input]:
         return [Input("model/predictions.parquet", (str(predictions_file(recipe, model)),))]
     if section.endpoint is not None:
         path = own_tokenizer(recipe, section)
-        return [] if path is None else tokenizer_files(path, template=True)
+        return [] if path is None else tokenizer_files(path, f"models.{model}.tokenizer", template=True)
     found = weights_of(recipe, model)
     files = [] if found.adapter is None else [found.adapter / name for name in ADAPTER_FILES]
     adapter = [Input(f"adapter/{file.name}", (str(file),)) for file in files]
-    return model_inputs(local_folder(found.folder)) + adapter + tokenizer_files(found.tokenizer, template=True)
+    return (
+        model_inputs(local_folder(found.folder))
+        + adapter
+        + tokenizer_files(found.tokenizer, f"models.{model}", template=True)
+    )
 
 
 def chosen_by(recipe: Recipe, model: str) -> tuple[str, ...]:
