@@ -57,9 +57,10 @@ PEER_llama_cpp := llama-cpp-python==0.3.36 gguf==0.19.0 transformers safetensors
 	$(AFTER_$*)
 	@touch $@
 
-BENCHES := corpus corpus_near tokens order_scale order_coverage qa oracles train
+BENCHES := field corpus corpus_near tokens order_scale order_coverage qa oracles train
 bench-corpus bench-tokens: .venvs/datatrove/.ready
 bench-qa: .venvs/lm_eval/.ready
+bench-field: .venvs/vllm/.ready
 bench-oracles: .venvs/lm_eval/.ready .venvs/vllm/.ready .venvs/llama_cpp/.ready
 $(BENCHES:%=bench-%): bench-%: $(READY)  ## one benchmark: prints a table, writes benchmarks/results
 	$(BIN)/python benchmarks/$*.py

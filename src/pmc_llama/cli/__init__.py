@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pmc_llama import __version__
-from pmc_llama.cli import inspection, models, recipes
+from pmc_llama.cli import evaluate, inspection, models, recipes
 from pmc_llama.cli.options import STAGES, DryRun, Overrides, RecipePath, Retrain, Settings, joined
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ _stage_verb(inspection.corpus, "build", "corpus", "Build the corpora: read, sele
 _stage_verb(app, "tokenize", "tokens", "Encode the corpora into token stores.")
 _stage_verb(app, "pretrain", "pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
 _stage_verb(app, "finetune", "finetune", "Tune the models in every regime of the recipe.")
-_stage_verb(app, "evaluate", "evaluate", "Score the test questions with every tuned model.")
+evaluate.add_to(app)
 inspection.add_to(app)
 models.add_to(app)
 recipes.add_to(app)

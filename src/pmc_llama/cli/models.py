@@ -120,16 +120,22 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     token: Token = None,
-    web: Annotated[bool, typer.Option("--web", help="Show the multiple-choice page instead of the API.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Show the multiple-choice page, too, at /.")] = False,
     beside: Annotated[str | None, typer.Option(help="With --web: a second model, shown beside the first.")] = None,
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Of the weights in memory; auto is fp32 on CPUs.")
+    ] = "auto",
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", help="For the tokens of running requests; default: 30% of what is free."),
+    ] = None,
 ) -> None:
-    """Serve a model through OpenAI's API, or as a page."""
+    """Serve a model through OpenAI's API, and as a page."""
     from pmc_llama.serve import server
+    from pmc_llama.serve.engine import Limits
 
-    if web:
-        server.serve_playground([*([beside] if beside else []), model], host=host, port=port, token=token)
-    else:
-        server.serve(model, host=host, port=port, token=token)
+    limits = Limits(memory_bytes=None if memory is None else int(memory * 2**30))
+    server.serve(model, host=host, port=port, token=token, page=web, beside=beside, dtype=dtype, limits=limits)
 
 
 def chat(
