@@ -31,6 +31,12 @@ from .conftest import MakeCorpus, prose
 
 needs_fast = pytest.mark.skipif(find_spec("gigatoken") is None, reason="the package gigatoken is not installed")
 
+
+@pytest.fixture(autouse=True)
+def nothing_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pmc_llama.tokens.fast.SAID", set())
+
+
 ALPHABET = [
     *" \n\t\r\u2581\u00a0\u2009\u3000\u200b\x00\x07\x1b\x7f\u0085\u2028abeinrst.,12αβ中文é😀🧬",
     "  ",
@@ -132,6 +138,41 @@ def test_without_the_package_the_reference_encodes_and_says_so(
         reference = load_encoder(path)
     assert not isinstance(reference, FastEncoder)
     assert [one.tolist() for one in reference.encode_batch(texts)] == ids
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        load_encoder(path)
+
+
+class PanicException(BaseException):
+    """What a panic in a Rust extension is in Python: no Exception."""
+
+
+@needs_fast
+def test_a_panic_while_a_vocabulary_is_read_is_a_refusal(small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gigatoken
+
+    def panics(source: bytes) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr(gigatoken.Tokenizer, "from_sentencepiece", panics)
+    with pytest.warns(UserWarning, match=r"does not take this vocabulary \(index out of bounds\)"):
+        encoder = load_encoder(small_model)
+    assert encoder.encode("a dose") is not None and not isinstance(encoder, FastEncoder)
+
+
+def test_both_paths_write_the_same_store(
+    small_model: Path, make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus([*(prose(30, i) for i in range(30)), "ends </s> here", "", *adversarial(20, 3, CONTROL)])
+    encode_corpus(TokensSection(), corpus, small_model, tmp_path / "fast", workers=1)
+    monkeypatch.setitem(sys.modules, "gigatoken", None)
+    with pytest.warns(UserWarning, match="not installed"):
+        encode_corpus(TokensSection(), corpus, small_model, tmp_path / "reference", workers=1)
+    fast, reference = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("fast", "reference")
+    )
+    assert any(name.endswith(".bin") for name in fast)
+    assert reference == fast
 
 
 class Liar:

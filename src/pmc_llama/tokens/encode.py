@@ -152,7 +152,7 @@ def _run(jobs: list[_Job], workers: int) -> list[Shard]:
 def _results(jobs: list[_Job], workers: int) -> Iterator[tuple[int, Shard]]:
     if workers <= 1:
         yield from map(_encode_part, jobs)
-        _worker_encoder.cache_clear()  # its memo is large, and this process goes on to other stages
+        _worker_encoder.cache_clear()  # its caches are large, and this process goes on to other stages
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=leave_to_the_first) as pool:

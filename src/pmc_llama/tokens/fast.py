@@ -10,6 +10,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,16 @@ from pmc_llama.tokens.description import Refused, description_for_fast
 from pmc_llama.tokens.reference import Reference, SentencePieceEncoder, Text
 
 HARD_STRINGS = 500
+SAID: set[tuple[Path, str]] = set()
+"""What this process has warned of: tokenizers and reasons."""
+
 _HARD = [
     *" \n\t\r\x00\x04\x1b\x7f\x85\xa0\u2009\u2028\u200b\u200d\u3000\ufeff\u2581\U000e0100",
     *("  ", "   ", "\n\n", "\r\n", " the", "e\u0301", "'s", "'LL", "’s", "..."),
     *"abEéﬁαβǅſ中文한ไह😀🧬12²½Ⅷ٣.,!'(<>/|_-=\\",
     *["in", "nation", "HTTP", "23", "2019", "[12]", "--", "µg/mL", "<0x0A>"],
 ]
+_NOT_TAKEN = (RuntimeError, ValueError, KeyError, AssertionError)
 
 
 class FastEncoder:
@@ -87,7 +92,13 @@ class FastEncoder:
 
 
 def say_slow(reference: Reference, reason: str) -> None:
-    """Warn that texts are encoded by the reference library, why, and how many tokens a second that gives."""
+    """Warn that texts are encoded by the reference library, why, and how many tokens a second that gives.
+
+    Once a process for a tokenizer and a reason: a run encodes several corpora with one tokenizer.
+    """
+    if (reference.path, reason) in SAID:
+        return
+    SAID.add((reference.path, reason))
     text = "In 2019 there were 1,234 patients with COVID-19; 12.5% of them were treated.\n" * 300
     started = time.process_time()
     tokens = len(reference.encode(text))
@@ -132,6 +143,8 @@ def _load(reference: Reference) -> Any:
             return Tokenizer.from_sentencepiece(reference.path.read_bytes())
         description = json.loads(reference.description())
         return Tokenizer.from_json(json.dumps(description_for_fast(description)))
-    except (RuntimeError, ValueError, KeyError, AssertionError) as error:
+    except BaseException as error:
+        if not isinstance(error, _NOT_TAKEN) and type(error).__name__ != "PanicException":  # Rust's is no Exception
+            raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise Refused(f"the package gigatoken does not take this vocabulary ({reason[0][:200]})") from None
