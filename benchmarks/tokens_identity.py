@@ -60,20 +60,22 @@ def papers(whole: bool) -> Iterator[str]:
 def check_identity(path: Path) -> dict[str, Any]:
     """Every text of the data folder, and strings made to break an encoder, against the reference library.
 
-    Half of the strings hold control symbols. `by_reference`: texts that the fast encoder leaves to the reference.
+    `with_symbols`: texts that hold a control symbol, as half of the last strings do where there are three such symbols.
+    `by_reference`: texts that the fast encoder leaves to the reference.
     """
     encoder = load_encoder(path)
-    found: dict[str, Any] = {"texts": 0, "characters": 0, "tokens": 0, "mismatches": 0}
+    found: dict[str, Any] = {"texts": 0, "characters": 0, "tokens": 0, "with_symbols": 0, "mismatches": 0}
     if not isinstance(encoder, FastEncoder):
         return found | {"fast": False}
     start = encoder.texts_by_reference
-    plain, special = hard_texts(HARD_STRINGS, 7), hard_texts(HARD_STRINGS, 8, encoder.reference.special)
+    plain, special = hard_texts(HARD_STRINGS, 7), hard_texts(2 * HARD_STRINGS, 8, encoder.reference.special)
     for texts in (_all_texts(), plain, special):
         for text in texts:
             ids = encoder.reference.encode(text)
             found["texts"] += 1
             found["characters"] += len(text)
             found["tokens"] += len(ids)
+            found["with_symbols"] += any(symbol in text for symbol in encoder.reference.special)
             found["mismatches"] += encoder.encode(text).tolist() != ids.tolist()
     return found | {"by_reference": encoder.texts_by_reference - start}
 
