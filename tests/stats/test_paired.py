@@ -97,5 +97,5 @@ def test_every_table_has_an_interval_also_where_one_model_is_right_alone() -> No
         for b in range(n + 1):
             for c in (0, n - b):
                 for first, second in ((b, c), (c, b)):
-                    low, high = paired_interval(n, first, second)
+                    low, high = paired.paired_interval(n, first, second)
                     assert -1 <= low <= (second - first) / n <= high <= 1
