@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -44,11 +43,13 @@ def _path(module: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _imported(source: str) -> Iterator[str]:
+@cache
+def _imported(source: str) -> tuple[str, ...]:
     """The modules of this package that a source imports, and names that may be modules."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("pmc_llama."))
+            found += [alias.name for alias in node.names if alias.name.startswith("pmc_llama.")]
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pmc_llama":
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(found)

@@ -1,13 +1,14 @@
 """Hugging Face folders of models: where they are, and what they must hold."""
 
 from pathlib import Path
-
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PretrainedConfig
+from typing import TYPE_CHECKING
 
 from pmc_llama.errors import InputError
 from pmc_llama.hub import MODEL_FILES, hub_folder, is_hub_id
 from pmc_llama.model.weights import weight_files
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def local_folder(path: str | Path) -> Path:
@@ -19,8 +20,11 @@ def local_folder(path: str | Path) -> Path:
     return hub_folder(path, MODEL_FILES)
 
 
-def read_config(folder: Path) -> PretrainedConfig:
+def read_config(folder: Path) -> "PretrainedConfig":
     """The configuration of a model's folder, whose own code is never run. Raises InputError where there is none."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
