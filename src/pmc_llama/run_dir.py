@@ -257,7 +257,7 @@ class RunDir:
         return TrainingDir(self.cell(regime, model, seed) / "train")
 
     def instructions(self, regime: str, model: str, seed: int) -> Path:
-        """What became of the instruction rows that a cell was tuned on."""
+        """What became of the questions or instruction rows that a cell was tuned on."""
         return self.cell(regime, model, seed) / "instructions.json"
 
     # answers and what follows from them
@@ -356,5 +356,5 @@ class RunDir:
         return {file.stem: file for file in sorted((self.root / "prompts").glob("*.json"))}
 
     def instruction_files(self) -> dict[str, Path]:
-        """What became of the instruction rows, by regime; all cells of a regime read the same rows."""
+        """What became of questions and instruction rows, by regime; all cells of a regime read the same ones."""
         return {file.parents[2].name: file for file in sorted(self.tuned.glob("*/*/*/instructions.json"))}

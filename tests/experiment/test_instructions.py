@@ -107,4 +107,19 @@ def test_cells_of_a_regime_share_its_examples_and_each_takes_its_share(
     assert (len(few.examples), len(many.examples)) == (3, 12)
     assert {id(one) for one in few.examples} < {id(one) for one in many.examples}
     tally = data.tally(Cell("mine_25", "base", 0))
-    assert tally is not None and tally.sources == {"medqa_rationale": 4, "chat": 4, "umls": 4}
+    assert tally.sources == {"medqa_rationale": 4, "chat": 4, "umls": 4}
+
+
+def test_questions_that_lose_their_beginning_are_counted(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pmc_llama.experiment.tuning.hf_tokenizer", lambda path: tokenizer)
+    texts = {"A": "yes", "B": "no"}
+    asked = ["Does it?", "Does it? " * 60]
+    rows = [{"question": text, "options": texts, "answer_idx": "A"} for text in asked]
+    write_lines(tmp_path / "train.jsonl", rows)
+    task = {"format": "medqa", "train": "train.jsonl"}
+    about = {"kind": "full", "tasks": ["mine"], "seq_len": 100}
+    changes = {"data": {"root": str(tmp_path)}, "tasks": {"mine": task}, "regimes": {"full": about}}
+    tally = TuningData(parse_recipe(small_recipe() | changes)).tally(Cell("full", "base", 0))
+    assert (tally.rows, tally.kept, tally.truncated, tally.sources) == (2, 2, 1, {"mine": 2})

@@ -51,3 +51,13 @@ def test_too_small_a_pool_is_an_error() -> None:
     questions = make_questions(4)
     with pytest.raises(RecipeError, match="5 shots are asked for, but the pool has only 4"):
         choose_shots(questions, [msgspec.structs.replace(q, question_id="x" + q.question_id) for q in questions], 5)
+
+
+def test_fixed_shots_of_answer_words_are_mixed_and_one_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    by_label = sorted(make_questions(90, words=True), key=lambda one: one.gold)
+    pool = [msgspec.structs.replace(one, question_id=f"t{i}") for i, one in enumerate(by_label)]
+    [shots] = choose_shots(by_label[:1], pool, 5)
+    assert len({shot.gold for shot in shots}) > 1
+    assert not capsys.readouterr().out
+    choose_shots(by_label[:1], [one for one in pool if one.gold == 0], 5)
+    assert "'made': all its fixed shots have the same answer" in capsys.readouterr().out

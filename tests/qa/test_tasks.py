@@ -4,7 +4,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -384,7 +384,7 @@ mine:
 
 
 def test_ones_own_questions_from_five_lines(write_lines: Any) -> None:
-    rows = [{"key": "k1", "stem": "Which?", "o1": "x", "o2": "y", "o3": "z", "right": right} for right in ("C", "y")]
+    rows = [{"key": "k1", "stem": "Which?", "o1": "x", "o2": "y", "o3": "z", "right": right} for right in ("C", "B")]
     path = write_lines("mine.jsonl", rows[0], {**rows[1], "key": "k2"})
     section = TaskSection(**yaml.safe_load(OWN_RECIPE)["mine"])
     questions = load_questions("mine", section, path.parent, "test")
@@ -426,10 +426,36 @@ def test_ones_own_ids_and_option_counts(write_lines: Any) -> None:
     columns = {"id": "key", "question": "stem", "options": "o", "answer": "right"}
     with pytest.raises(InputError, match=r"mine.jsonl, line 2, field 'key': question 'k' was met before, in .*line 1"):
         load(write_lines("mine.jsonl", row, row), "own", columns=columns)
-    with pytest.raises(InputError, match=r"line 2, field 'o': holds 3 options, expected 2 as in the file's first"):
-        load(write_lines("mine.jsonl", row, {**row, "key": "l", "o": ["x", "y", "z"]}), "own", columns=columns)
-    with pytest.raises(InputError, match=r"line 1, field 'stem': is missing; the fields are 'key', 'o', 'text'"):
-        load(write_lines("mine.jsonl", {"key": "k", "o": ["x", "y"], "text": "Which?"}), "own", columns=columns)
+    more = load(write_lines("mine.jsonl", row, {**row, "key": "l", "o": ["x", "y", "z"]}), "own", columns=columns)
+    assert [len(question.options) for question in more] == [2, 3]
+    by_key = {**row, "key": "l", "o": {"P": "x", "Q": "y"}, "right": "Q"}
+    assert [one.gold for one in load(write_lines("mine.jsonl", row, by_key), "own", columns=columns)] == [0, 1]
+    with pytest.raises(InputError, match=r"line 1, field 'stem': is missing; the fields are 'key', 'o', 'right'"):
+        load(write_lines("mine.jsonl", {"key": "k", "o": ["x", "y"], "right": "A"}), "own", columns=columns)
+
+
+def test_ones_own_answers_are_letters_or_texts_by_one_rule_for_the_file(write_lines: Any) -> None:
+    columns = {"question": "stem", "options": "o", "answer": "right"}
+    blood = {"stem": "Which?", "o": ["B", "A", "AB", "O"], "right": "A"}
+    with pytest.raises(InputError, match=r"line 1, field 'right': 'A' is one option's letter and another's text"):
+        load(write_lines("mine.jsonl", blood), "own", columns=columns)
+    for rule, gold in (("letter", 0), ("text", 1)):
+        [question] = load(write_lines("mine.jsonl", blood), "own", columns={**columns, "answer_is": rule})
+        assert question.gold == gold
+    texts = write_lines("mine.jsonl", blood, {**blood, "right": "O"})
+    assert [question.gold for question in load(texts, "own", columns=columns)] == [1, 3]
+    mixed = write_lines("mine.jsonl", {**blood, "o": ["x", "y"]}, {**blood, "o": ["x", "y"], "right": "y"})
+    with pytest.raises(InputError, match=r"line 2, field 'right': expected one of A, B, found 'y'; one rule holds"):
+        load(mixed, "own", columns=columns)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_ones_own_tables_may_be_separated_otherwise(tmp_path: Path, separator: str) -> None:
+    rows = [("stem", "a", "b", "right"), ('"Which, and; why?"', "x", "y", "B")]
+    (tmp_path / "mine.csv").write_text("".join(separator.join(row) + "\n" for row in rows))
+    columns = {"question": "stem", "options": ["a", "b"], "answer": "right"}
+    [question] = load(tmp_path / "mine.csv", "own", columns=columns)
+    assert (question.question, question.options, question.gold) == ("Which, and; why?", ("x", "y"), 1)
 
 
 def test_ones_own_broken_files(tmp_path: Path) -> None:
@@ -447,6 +473,36 @@ def test_ones_own_broken_files(tmp_path: Path) -> None:
 def test_ones_own_needs_columns(write_lines: Any) -> None:
     with pytest.raises(RecipeError, match="needs `columns`"):
         load(write_lines("mine.jsonl", {}), "own")
+
+
+def test_a_slice_of_one_label_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = pubmedqa_file(tmp_path, **{f"p{i}": "no" if i == 1 else "yes" for i in range(40)})
+    load(path, "pubmedqa", limit=3)
+    assert "the 3 questions of `limit` all have the same answer" in capsys.readouterr().out
+    load(path, "pubmedqa")
+    assert not capsys.readouterr().out
+
+
+def test_show_prints_shots_and_the_chat_template(write_lines: Any) -> None:
+    class Chatty:
+        chat_template = "one"
+        added_tokens_decoder: ClassVar[dict[int, Any]] = {}
+
+        def __len__(self) -> int:
+            return 0
+
+        def apply_chat_template(self, turns: list[dict[str, str]], **_: Any) -> str:
+            return f"<user>{turns[0]['content']}<assistant>"
+
+    rows = [{**MEDMCQA, "id": f"m{i}", "question": f"Q{i}?", "cop": 1 + 3 * (i == 1)} for i in range(3)]
+    path = write_lines("dev.json", *rows)
+    section = TaskSection(format="medmcqa", test=path.name, prompt="chat", shots=1)
+    text = show_questions("mcq", section, path.parent, n=2, tokenizer=Chatty())
+    options = "Choices:\nA. a\nB. b\nC. c\nD. d\nAnswer:"
+    assert f"<user>Question: Q1?\n{options} D\n\nQuestion: Q0?\n{options}<assistant>\n→ 'A'" in text
+    assert "prompt chat, 1 shots\n" in text
+    with pytest.raises(RecipeError, match="no tokenizer is given"):
+        show_questions("mcq", section, path.parent)
 
 
 def test_show_prints_what_the_model_sees(write_lines: Any) -> None:

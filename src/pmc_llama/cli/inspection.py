@@ -102,17 +102,17 @@ def show_task(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task in the recipe.")],
     n: Annotated[int, typer.Option(help="How many questions.")] = 3,
     split: Annotated[Literal["train", "test"], typer.Option(help="Which questions.")] = "test",
+    regime: Annotated[str | None, typer.Option(help="As this regime asks, with its shots.")] = None,
     settings: Settings = None,
 ) -> None:
-    """Print what a model sees of a task's questions, and what is scored."""
-    from pmc_llama.errors import RecipeError
-    from pmc_llama.qa.show import show_questions
+    """Print what a model sees of a task's questions, and what is scored.
+
+    Shots and the chat template are part of it.
+    """
+    from pmc_llama.experiment.preview import show_task_of
     from pmc_llama.recipe import load_recipe
 
-    loaded = load_recipe(recipe, settings)
-    if task not in loaded.tasks:
-        raise RecipeError(f"{recipe} has no task {task!r}; its tasks are {', '.join(loaded.tasks)}")
-    print(show_questions(task, loaded.tasks[task], loaded.data_root, n=n, split=split))
+    print(show_task_of(load_recipe(recipe, settings), task, regime, n=n, split=split))
 
 
 def compare(

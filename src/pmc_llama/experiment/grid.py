@@ -58,8 +58,14 @@ def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, labe
     """Tune one cell into `out`; the same call goes on where one was interrupted."""
     regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
     tally = data.tally(cell)
-    if tally is not None and writes:
+    if writes:
         write_json(out.instructions(*where), tally)
+        if tally.truncated:
+            print(
+                f"{label}: {tally.truncated:,} of {tally.kept:,} examples are longer than seq_len {regime.seq_len}, "
+                "and lose their beginning",
+                flush=True,
+            )
     train(
         model=ModelOrigin(path=starting_folder(recipe, cell.model)),
         batches=data.batches(cell),

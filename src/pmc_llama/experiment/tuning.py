@@ -25,7 +25,7 @@ class TuningData:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._tokenizers: dict[Path, Any] = {}
-        self._encoded: dict[str, dict[str, tuple[list[list[Example]], InstructionRows | None]]] = {}
+        self._encoded: dict[str, dict[str, tuple[list[list[Example]], InstructionRows]]] = {}
 
     def batches(self, cell: Cell) -> TuningBatches:
         """The batches of one cell: the share of the examples that its regime and seed take, in the seed's order."""
@@ -34,8 +34,8 @@ class TuningData:
         epochs = enough_epochs(regime, len(taken))
         return TuningBatches(taken, options=regime.model_copy(update={"epochs": epochs}), seed=cell.seed)
 
-    def tally(self, cell: Cell) -> InstructionRows | None:
-        """What became of the instruction rows of a cell whose regime has any."""
+    def tally(self, cell: Cell) -> InstructionRows:
+        """What became of all questions or instruction rows of a cell's regime, whatever share of them it takes."""
         return self._groups(cell)[1]
 
     def tokenizer(self, model: str) -> Any:
@@ -45,8 +45,8 @@ class TuningData:
             self._tokenizers[path] = hf_tokenizer(path)
         return self._tokenizers[path]
 
-    def _groups(self, cell: Cell) -> tuple[list[list[Example]], InstructionRows | None]:
-        """All examples of a cell's regime: a group a task, or one of instructions, and what became of those."""
+    def _groups(self, cell: Cell) -> tuple[list[list[Example]], InstructionRows]:
+        """All examples of a cell's regime, a group a task, or one of instructions, and what became of them."""
         regime = self.recipe.regimes[cell.regime]
         key, of_model = _key(regime), self._model_key(cell)
         if key not in self._encoded:
@@ -54,9 +54,7 @@ class TuningData:
         if of_model not in self._encoded[key]:
             tokenizer = self.tokenizer(cell.model)
             self._encoded[key][of_model] = (
-                self._instructions(regime, tokenizer)
-                if regime.files
-                else (self._questions(cell, regime, tokenizer), None)
+                self._instructions(regime, tokenizer) if regime.files else self._questions(cell, regime, tokenizer)
             )
         return self._encoded[key][of_model]
 
@@ -66,10 +64,12 @@ class TuningData:
         prompt = None if other is None else str(other.prompt)
         return str([str(weights_of(self.recipe, cell.model).tokenizer), prompt])
 
-    def _questions(self, cell: Cell, regime: RegimeSection, tokenizer: Any) -> list[list[Example]]:
+    def _questions(
+        self, cell: Cell, regime: RegimeSection, tokenizer: Any
+    ) -> tuple[list[list[Example]], InstructionRows]:
         tasks = {name: asked_of(self.recipe, name, cell.model) for name in regime.tasks}
-        return [
-            question_examples(
+        groups = {
+            name: question_examples(
                 load_questions(name, section, self.recipe.data_root, "train"),
                 prompt=section.prompt,
                 answers=section.answers,
@@ -78,7 +78,11 @@ class TuningData:
                 loss_on=regime.loss_on,
             )
             for name, section in tasks.items()
-        ]
+        }
+        sources = {name: len(examples) for name, examples in groups.items()}
+        cut = sum(example.truncated for examples in groups.values() for example in examples)
+        total = sum(sources.values())
+        return list(groups.values()), InstructionRows(rows=total, kept=total, truncated=cut, sources=sources)
 
     def _instructions(self, regime: RegimeSection, tokenizer: Any) -> tuple[list[list[Example]], InstructionRows]:
         rows, tally = read_instructions(input_files(self.recipe.data_root, regime.files))

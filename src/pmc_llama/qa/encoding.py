@@ -59,6 +59,12 @@ def encode_instructions(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[
     return encode_texts(tokenizer, [_in_chat(tokenizer, one, one.instruction) for one in prompts])
 
 
+def shown_context(tokenizer: Any, prompt: Prompt) -> str:
+    """What a prompt's context is encoded from, for a person to read."""
+    text = _in_chat(tokenizer, prompt, prompt.context)
+    return _MARKED.sub(r"\1", text.text) if isinstance(text, Chat) else text
+
+
 def render_chat(tokenizer: Any, messages: Sequence[dict[str, str]]) -> Chat:
     """Messages in the tokenizer's chat template, up to where the model is to answer."""
     turns = [{**message, "content": _mark(tokenizer, message["content"])} for message in messages]

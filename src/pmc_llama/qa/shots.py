@@ -7,7 +7,7 @@ from typing import Literal
 
 from pmc_llama.errors import RecipeError
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.tasks import load_questions
+from pmc_llama.qa.tasks import load_questions, one_label, say_once
 from pmc_llama.recipe.qa import TaskSection
 
 HARNESS_SEED = 1234
@@ -33,13 +33,27 @@ def choose_shots(
 ) -> list[tuple[Question, ...]]:
     """`k` solved questions of `pool` for each question, never the question itself. MMLU's come from its own subject.
 
-    `fixed`: the pool's first k, so that their part of the prompt is computed once. `sampled`: as lm-evaluation-harness
+    `fixed`: the pool's first k, so that their part of the prompt is computed once; where options are answer words, the
+    pool is put into a seeded order first, for PubMedQA's parts come label by label. `sampled`: as lm-evaluation-harness
     0.4.13 draws them, from one random stream that runs on from question to question; the shots then depend on the order
     of the questions. Raises RecipeError if the pool is too small.
     """
     if k == 0:
         return [()] * len(questions)
-    return _fixed(questions, pool, k) if kind == "fixed" else _sampled(questions, pool, k, random.Random(seed))
+    if kind == "sampled":
+        return _sampled(questions, pool, k, random.Random(seed))
+    found = _fixed(questions, _mixed(pool), k)
+    if one_label([shot for shots in found for shot in shots]):
+        say_once(f"task {questions[0].task!r}: all its fixed shots have the same answer (see `shots_draw: sampled`)")
+    return found
+
+
+def _mixed(pool: Sequence[Question]) -> Sequence[Question]:
+    if not all(shot.words for shot in pool):
+        return pool
+    mixed = list(pool)
+    random.Random(0).shuffle(mixed)
+    return mixed
 
 
 def _fixed(questions: Sequence[Question], pool: Sequence[Question], k: int) -> list[tuple[Question, ...]]:

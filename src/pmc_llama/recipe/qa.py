@@ -17,9 +17,11 @@ class ColumnsSection(Section):
 
     question: Annotated[str, affects(HERE)]
     options: Annotated[str | list[str], affects(HERE)]
-    """One column that holds a list of texts, or a column for each option."""
+    """One column that holds a list of texts or an object of them, or a column for each option."""
     answer: Annotated[str, affects(HERE)]
     """Holds the right option's letter or text, or its number if `first` is given."""
+    answer_is: Annotated[Literal["letter", "text"] | None, affects(HERE)] = None
+    """What `answer` holds (None: whichever fits all rows of the file; one that could be either is refused)."""
     first: Annotated[int | None, affects(HERE)] = None
     """The number of the first option, where `answer` holds numbers."""
     id: Annotated[str | None, affects(HERE)] = None

@@ -1,10 +1,10 @@
-"""What became of the instruction rows that a regime was tuned on."""
+"""What became of the questions or instruction rows that a regime was tuned on."""
 
 import msgspec
 
 
 class InstructionRows(msgspec.Struct):
-    """The rows of some files: those that came in are those kept and those dropped."""
+    """Rows of files, or training questions of tasks: those that came in are those kept and those dropped."""
 
     rows: int = 0
     kept: int = 0
@@ -13,4 +13,4 @@ class InstructionRows(msgspec.Struct):
     dropped: dict[str, int] = {}
     """Rows that cannot be used, by reason."""
     sources: dict[str, int] = {}
-    """Kept rows by what their `source` says."""
+    """Kept rows by what their `source` says, questions by task."""

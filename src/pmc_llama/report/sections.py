@@ -50,7 +50,7 @@ def training_section(run: Run, regime: str | None) -> Section:
 
 
 def instructions_table(run: Run) -> Table:
-    """Of regimes that tuned on instructions: rows by source, and why others could not be used."""
+    """What regimes were tuned on: rows by source, why others could not be used, and how many lost their beginning."""
     columns = [
         Column("regime", "Regime"),
         Column("outcome", "Rows"),
@@ -68,7 +68,7 @@ def instructions_table(run: Run) -> Table:
             for name, number in parts
             if number
         ]
-    return Table("instructions", "Instructions", columns, rows)
+    return Table("instructions", "What was tuned on", columns, rows)
 
 
 def corpus_section(run: Run, regime: str | None) -> Section:

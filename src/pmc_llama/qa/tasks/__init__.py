@@ -1,6 +1,8 @@
 """Question sets: one file a data set, each turning the set's own files into `Question`s."""
 
 import random
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -36,8 +38,21 @@ def load_questions(name: str, section: TaskSection, data_root: Path, split: Spli
     if not questions:
         raise InputError(f"tasks.{name}: {data_root / path} holds no questions")
     if split == "test" and section.limit is not None:
-        questions = _drawn(questions, section.limit)
+        whole, questions = questions, _drawn(questions, section.limit)
+        if one_label(questions) and not one_label(whole):
+            say_once(f"task {name!r}: the {len(questions)} questions of `limit` all have the same answer")
     return [msgspec.structs.replace(question, task=name, format=section.format) for question in questions]
+
+
+def one_label(questions: Sequence[Question]) -> bool:
+    """Whether several questions all have the same right answer: the same word, or the same place among the options."""
+    return len({one.question_id for one in questions}) > 1 and len({one.labels[one.gold] for one in questions}) == 1
+
+
+@cache
+def say_once(sentence: str) -> None:
+    """Print a sentence, once in a process however often it is true."""
+    print(sentence, flush=True)
 
 
 def _drawn(questions: list[Question], count: int) -> list[Question]:

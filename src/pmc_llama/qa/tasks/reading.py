@@ -68,17 +68,24 @@ class Record:
         return labels.index(label)
 
 
-def checked(records: Sequence[Record], questions: Sequence[Question], *, id_field: str, options: str) -> list[Question]:
+def checked(
+    records: Sequence[Record],
+    questions: Sequence[Question],
+    *,
+    id_field: str,
+    options: str,
+    same_count: bool = True,
+) -> list[Question]:
     """The questions made of `records`, one each. Raises InputError at an id met before, or another count of options.
 
-    `id_field`, `options`: the fields that the error names.
+    `id_field`, `options`: the fields that the error names; `same_count`: whether all have as many options.
     """
     first_met: dict[str, Record] = {}
     for record, question in zip(records, questions, strict=True):
         earlier = first_met.setdefault(question.question_id, record)
         if earlier is not record:
             record.fail(id_field, f"question {question.question_id!r} was met before, in {earlier.where}")
-        if len(question.options) != len(questions[0].options):
+        if same_count and len(question.options) != len(questions[0].options):
             expected = f"expected {len(questions[0].options)} as in the file's first question"
             record.fail(options, f"holds {len(question.options)} options, {expected}")
     return list(questions)
@@ -114,9 +121,9 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_csv(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Rows of a CSV file with the line that each ends on; quoted fields may hold newlines."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator)
     for row in reader:
         if row:
             yield reader.line_num, row
