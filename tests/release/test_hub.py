@@ -148,21 +148,21 @@ def test_dry_run_touches_nothing_and_lists_everything(exported: Path, hub: FakeH
     assert not hub.requests and plan.commit is None
     assert {name for name, _ in plan.files} == {file.name for file in exported.iterdir()}
     text = str(plan)
-    assert f"would publish {exported} as public model repository {hub.url}/org/tiny, tagged v1" in text
+    assert f"would publish {exported} as private model repository {hub.url}/org/tiny, tagged v1" in text
     assert f"{plan.total_bytes:,} bytes in {len(plan.files)} files" in " ".join(text.split())
 
 
 def test_a_new_revision_replaces_files_and_keeps_the_old_tag(exported: Path, hub: FakeHub, tmp_path: Path) -> None:
     first = tmp_path / "first"
     copy(exported, first)
-    (first / "extra.txt").write_text("of the first revision only")
+    (first / "NOTICE.txt").write_text("of the first revision only")
     publish(first, "org/tiny", revision_tag="v1", private=True, dry_run=False, token=TOKEN)
     with pytest.raises(InputError, match="already has a revision v1"):
         publish(exported, "org/tiny", revision_tag="v1", dry_run=False, token=TOKEN)
     publish(exported, "org/tiny", revision_tag="v2", dry_run=False, token=TOKEN)
     repo = hub.repos["model", "org/tiny"]
     assert repo.private
-    assert "extra.txt" in repo.commits[repo.tags["v1"]] and "extra.txt" not in repo.commits[repo.tags["v2"]]
+    assert "NOTICE.txt" in repo.commits[repo.tags["v1"]] and "NOTICE.txt" not in repo.commits[repo.tags["v2"]]
     assert repo.refs["main"] == repo.tags["v2"]
 
 
@@ -173,13 +173,62 @@ def copy(source: Path, target: Path) -> None:
 
 
 def test_a_corpus_is_published_as_a_data_set(hub: FakeHub, tmp_path: Path) -> None:
-    write_json(tmp_path / "corpus.json", {"in": 1, "kept": 1, "dropped": {}, "sources": {}})
+    parts = [{"file": "parts/part-00000.parquet", "rows": 1, "sha256": ""}]
+    write_json(tmp_path / "corpus.json", {"in": 1, "kept": 1, "dropped": {}, "sources": {}, "parts": parts})
+    for name in ("parts/part-00000.parquet", "parts/old.parquet", "ledger/00000-a.json", "work/state.json", "notes"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
     (tmp_path / "README.md").write_text("---\ntask_categories:\n- text-generation\n---\n# Papers\n")
     (tmp_path / ".hidden").write_text("x")
     plan = publish(tmp_path, "org/papers", dry_run=False, token=TOKEN)
-    assert plan.repo_type == "dataset" and [name for name, _ in plan.files] == ["README.md", "corpus.json"]
+    names = ["README.md", "corpus.json", "ledger/00000-a.json", "parts/part-00000.parquet"]
+    assert plan.repo_type == "dataset" and [name for name, _ in plan.files] == names
+    assert plan.left_out == (".hidden", "notes", "parts/old.parquet", "work/")
     repo = hub.repos["dataset", "org/papers"]
-    assert set(repo.commits[repo.refs["main"]]) == {"README.md", "corpus.json"}
+    assert set(repo.commits[repo.refs["main"]]) == set(names)
+
+
+SECRETS = (
+    *(".env", ".git/config", "sub/.git/config", "checkpoints/step-1/optimizer.bin", "credentials.json", "id_rsa"),
+    *("notes.txt~", "hf_token.txt", "env.sh", "history.jsonl", "sub/model.safetensors", "tokens.json"),
+)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_what_belongs_to_the_model_is_published(exported: Path, hub: FakeHub, tmp_path: Path, ours: bool) -> None:
+    folder = tmp_path / "model"
+    copy(exported, folder)
+    expected = {file.name for file in exported.iterdir()}
+    if not ours:  # a folder that another program wrote
+        (folder / "pmc_llama.json").unlink()
+        expected.remove("pmc_llama.json")
+    for name in SECRETS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("secret")
+    (folder / "passwd.txt").symlink_to("/etc/passwd")
+    (folder / "etc").symlink_to("/etc")
+    plan = publish(folder, "org/tiny", dry_run=False, token=TOKEN)
+    repo = hub.repos["model", "org/tiny"]
+    assert set(repo.commits[repo.refs["main"]]) == expected and repo.private
+    tops = {name.split("/")[0] + "/" * ("/" in name) for name in SECRETS}
+    assert set(plan.left_out) == tops | {"passwd.txt (a link)", "etc (a link)"}
+    assert all(name in str(plan) for name in plan.left_out), "what is left out is told"
+
+
+def test_a_weight_file_that_is_a_link_is_refused(exported: Path, hub: FakeHub, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    copy(exported, folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(exported / "model.safetensors")
+    with pytest.raises(InputError, match="is a link, and links are not published"):
+        publish(folder, "org/tiny")
+
+
+def test_what_is_private_does_not_go_to_a_public_repository(exported: Path, hub: FakeHub) -> None:
+    publish(exported, "org/open", private=False, dry_run=False, token=TOKEN)
+    assert not hub.repos["model", "org/open"].private
+    with pytest.raises(InputError, match="is there already and public: publish with --public"):
+        publish(exported, "org/open", dry_run=False, token=TOKEN)
 
 
 def test_refusals_are_sentences(exported: Path, hub: FakeHub, tmp_path: Path) -> None:

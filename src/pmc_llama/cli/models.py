@@ -104,7 +104,9 @@ def publish(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An exported model, or a corpus.")],
     repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Repository on the hub.")],
     tag: Annotated[str | None, typer.Option(help="Name of the revision, as v1.0.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Of a repository that is made: who can see it.")
+    ] = True,
     really: Annotated[
         bool, typer.Option("--really", help="Upload; without it, only say what would be uploaded.")
     ] = False,

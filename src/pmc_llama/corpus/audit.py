@@ -3,7 +3,6 @@
 import bisect
 import itertools
 import re
-import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from difflib import SequenceMatcher
@@ -18,6 +17,8 @@ from pmc_llama.corpus.audit_source import CITATION, END, FORMULA, Block, Source,
 from pmc_llama.corpus.clean import Cleaner
 from pmc_llama.corpus.paper import Skip
 from pmc_llama.corpus.readers.jats import read_article
+from pmc_llama.corpus.readers.tar import members
+from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.corpus import CleanSection
 
@@ -90,14 +91,9 @@ def _articles(folder: Path) -> Iterator[tuple[str, bytes]]:
         if path.suffix in (".xml", ".nxml"):
             yield path.name, path.read_bytes()
         elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
-            try:
-                with tarfile.open(path) as archive:
-                    for member in archive:
-                        content = archive.extractfile(member) if member.name.endswith((".xml", ".nxml")) else None
-                        if content is not None:
-                            yield member.name, content.read()
-            except (tarfile.TarError, EOFError, OSError) as error:
-                raise InputError(f"{path}: cannot be read as a tarball ({error})") from error
+            for member in members(InputFile(str(path), hashed=False), (".xml", ".nxml")):
+                if member.refused is None:
+                    yield member.name, member.content
 
 
 def _audit(xml: bytes, source: Source, cleaner: Cleaner) -> list[Finding]:

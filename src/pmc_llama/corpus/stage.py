@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pmc_llama.corpus.boilerplate import line_hashes
+from pmc_llama.corpus.bounds import TooLarge
 from pmc_llama.corpus.clean import Cleaner
 from pmc_llama.corpus.contamination import load_probes
 from pmc_llama.corpus.engine import count_read_bytes
@@ -179,6 +180,8 @@ def _of_file(file: InputFile, context: Context, errors: list[str]) -> Iterator[t
                 continue  # only looked at, so that all that is wrong is told at once
             block.unread = [f"{printable(file.name)}: {reason}" for reason in block.dropped if reason in UNREAD]
             yield reader.name, block
+    except TooLarge:  # its other records stay, and so do those of the other files
+        yield reader.name, Block([], Counter(too_large=1), unread=[f"{printable(file.name)}: too_large"])
     except InputError as error:
         errors.append(str(error))
 

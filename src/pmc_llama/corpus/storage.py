@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from isal import igzip
 from isal.igzip_lib import IsalError
 
+from pmc_llama.corpus.bounds import Gunzipped, TooLarge, read_whole
 from pmc_llama.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -98,7 +98,7 @@ def read_optional(path: str) -> bytes | None:
     """The content of a small file that need not be there; None when it is not."""
     try:
         with open_raw(path) as file:
-            return file.read()
+            return read_whole(file, path)
     except FileNotFoundError:
         return None
 
@@ -148,14 +148,18 @@ class InputFile:
         with self._reading(), open_raw(self.path) as file:
             raw = io.BufferedReader(_Metered(file, self._feed), BUFFER_BYTES)
             gzipped = raw.peek(2)[:2] == GZIP_MAGIC
-            yield _without_mark(cast(BinaryIO, igzip.IGzipFile(fileobj=raw)) if gzipped else cast(BinaryIO, raw))
-            while raw.read(READ_BYTES):  # what the reader had no use for is part of the file all the same
-                pass
+            content = Gunzipped(raw, self.path, lambda: self.size_bytes) if gzipped else raw
+            try:
+                yield _without_mark(cast(BinaryIO, content))
+            except TooLarge:
+                _read_off(raw)
+                raise
+            _read_off(raw)
 
     def read_all(self) -> bytes:
-        """The whole uncompressed content."""
+        """The whole uncompressed content. Raises TooLarge where that is no record."""
         with self.open() as stream:
-            return stream.read()
+            return read_whole(stream, self.path)
 
     def hash_all(self) -> None:
         """Read the file once as it lies, for readers that jump about in it themselves."""
@@ -178,6 +182,12 @@ class InputFile:
         self.size_bytes += len(content)
         if self._on_bytes is not None:
             self._on_bytes(len(content))
+
+
+def _read_off(raw: Any) -> None:
+    """Read what the reader had no use for: it is part of the file, and of its hash, all the same."""
+    while raw.read(READ_BYTES):
+        pass
 
 
 class _Recoded(io.RawIOBase):

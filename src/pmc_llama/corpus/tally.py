@@ -10,7 +10,7 @@ from pmc_llama.corpus.contamination import Hit
 from pmc_llama.corpus.paper import Counts
 
 MOST_UNREAD = 100
-UNREAD = frozenset(("bad_xml", "bad_json", "bad_utf8", "bad_row", "no_article", "too_deep", "empty_file"))
+UNREAD = frozenset(("bad_xml", "bad_json", "bad_utf8", "bad_row", "no_article", "too_deep", "too_large", "empty_file"))
 """Reasons that say that a record or file is broken, or none of its format."""
 T = TypeVar("T", bound="Tally")
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from pmc_llama.errors import InputError, RecipeError
+from pmc_llama.model.templates import render
 from pmc_llama.model.tokenizer import as_spelled, spelled_tokens
 from pmc_llama.qa.prompts import Prompt
 
@@ -66,9 +67,12 @@ def shown_context(tokenizer: Any, prompt: Prompt) -> str:
 
 
 def render_chat(tokenizer: Any, messages: Sequence[dict[str, str]]) -> Chat:
-    """Messages in the tokenizer's chat template, up to where the model is to answer."""
+    """Messages in the tokenizer's chat template, up to where the model is to answer.
+
+    Raises InputError where the template refuses them, or takes too long over them.
+    """
     turns = [{**message, "content": _mark(tokenizer, message["content"])} for message in messages]
-    return Chat(str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)))
+    return Chat(render(tokenizer.get_chat_template(), turns, tokenizer.special_tokens_map))
 
 
 def _in_chat(tokenizer: Any, prompt: Prompt, text: str) -> str | Chat:

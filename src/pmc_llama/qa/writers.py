@@ -118,7 +118,14 @@ class VllmWriter:
             ) from None
         lora = {} if adapter is None else {"enable_lora": True, "max_lora_rank": _rank(adapter)}
         dtype = {"auto": "auto", "bf16": "bfloat16", "fp32": "float32"}[precision]
-        self._llm = LLM(model=str(folder), dtype=dtype, max_model_len=max_length, generation_config="vllm", **lora)
+        self._llm = LLM(
+            model=str(folder),
+            dtype=dtype,
+            max_model_len=max_length,
+            generation_config="vllm",
+            trust_remote_code=False,
+            **lora,
+        )
         self._stop_ids = list(stop_ids)
         self._lora = None if adapter is None else LoRARequest("adapter", 1, str(adapter))
         self.max_length = int(self._llm.llm_engine.model_config.max_model_len)

@@ -1,22 +1,26 @@
 """Publishing to the Hugging Face hub, or to a server that speaks its API (HF_ENDPOINT)."""
 
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
 import yaml
 from huggingface_hub import HfApi, ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import filter_repo_objects, validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from pmc_llama.errors import InputError
+from pmc_llama.escape import terminal
 from pmc_llama.files import read_record, sha256_file
 from pmc_llama.hub import hub_errors
 from pmc_llama.records.stamps import MADE_BY, Exported
+from pmc_llama.release.contents import contents
 from pmc_llama.run_dir import CorpusDir
 
 RepoType = Literal["model", "dataset"]
-LOCAL_ONLY = ("work/*", ".*", "*/.*", "*.partial")
+MOST_LEFT_OUT = 20
+"""Names of files that are left out, as many as are told."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class PublishPlan:
     """Path in the repository and size in bytes."""
     revision_tag: str | None
     private: bool
+    left_out: tuple[str, ...] = ()
+    """What else lies in the folder, and is not published."""
     commit: str | None = None
     """Id of the commit that holds the files; None for a dry run."""
 
@@ -46,6 +52,10 @@ class PublishPlan:
         lines = [f"{verb} {self.folder} as {kind} {self.endpoint}/{self.repo}{tag}"]
         lines += [f"  {size:>14,} bytes  {name}" for name, size in self.files]
         lines.append(f"  {self.total_bytes:>14,} bytes in {len(self.files)} files")
+        if self.left_out:
+            more = len(self.left_out) - MOST_LEFT_OUT
+            told = [*self.left_out[:MOST_LEFT_OUT], *([f"and {more:,} more"] if more > 0 else [])]
+            lines.append(f"  left out, as no part of the {self.repo_type}: {terminal(', '.join(told))}")
         return "\n".join(lines + ([f"  commit {self.commit}"] if self.commit else []))
 
 
@@ -55,12 +65,15 @@ def publish(
     *,
     repo_type: RepoType | None = None,
     revision_tag: str | None = None,
-    private: bool = False,
+    private: bool = True,
     dry_run: bool = True,
     token: str | None = None,
 ) -> PublishPlan:
-    """Upload `folder` as the whole content of `repo` (`owner/name`); older files that it lacks are removed there.
+    """Upload a model or corpus as the whole content of `repo` (`owner/name`); older files that it lacks go there.
 
+    Only what export and corpus builds write is uploaded; what else lies in the folder is named in the plan. The
+    repository is a private one unless `private` is False; one that exists stays what it is, and a public one is refused
+    where a private one was asked for.
     Models and corpora are told apart by what the folder holds. `revision_tag` names the new commit; tags do not move,
     so one that exists is refused before anything is uploaded. Raises InputError for a folder without a valid card or
     without content to publish, and for what the hub refuses.
@@ -70,8 +83,9 @@ def publish(
     _check_name(repo)
     _check_card(folder)
     _check_unchanged(folder)
-    files = tuple((file.relative_to(folder).as_posix(), file.stat().st_size) for file in _files(folder))
-    plan = PublishPlan(folder, repo, kind, endpoint, files, revision_tag, private)
+    found = contents(folder)
+    files = tuple((file.relative_to(folder).as_posix(), file.stat().st_size) for file in found.files)
+    plan = PublishPlan(folder, repo, kind, endpoint, files, revision_tag, private, tuple(found.left_out))
     if dry_run:
         return plan
     api = HfApi(endpoint=endpoint, token=token)
@@ -86,6 +100,8 @@ def publish(
 
 def _upload(api: HfApi, plan: PublishPlan) -> PublishPlan:
     api.create_repo(plan.repo, repo_type=plan.repo_type, private=plan.private, exist_ok=True)
+    if plan.private and not api.repo_info(plan.repo, repo_type=plan.repo_type).private:
+        raise InputError(f"{plan.repo} is there already and public: publish with --public, or under another name")
     tags = [ref.name for ref in api.list_repo_refs(plan.repo, repo_type=plan.repo_type).tags]
     if plan.revision_tag in tags:
         raise InputError(f"{plan.repo} already has a revision {plan.revision_tag}: give the new one another tag")
@@ -94,7 +110,7 @@ def _upload(api: HfApi, plan: PublishPlan) -> PublishPlan:
         repo_type=plan.repo_type,
         folder_path=plan.folder,
         commit_message=f"Publish {plan.revision_tag or plan.folder.name}",
-        ignore_patterns=list(LOCAL_ONLY),
+        allow_patterns=[escape(name) for name, _ in plan.files],
         delete_patterns="*",
     )
     if plan.revision_tag is not None:
@@ -142,12 +158,6 @@ def _check_unchanged(folder: Path) -> None:
                 f"{folder}: {name} is not the file that was exported, so the card would speak of something else: "
                 "export the model again"
             )
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    kept = filter_repo_objects(files, ignore_patterns=list(LOCAL_ONLY), key=lambda path: str(path.relative_to(folder)))
-    return list(kept)
 
 
 def _reason(error: HfHubHTTPError) -> str:

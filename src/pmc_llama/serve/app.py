@@ -14,6 +14,7 @@ from starlette.requests import Request  # type: ignore[import-not-found,unused-i
 from starlette.responses import JSONResponse, Response, StreamingResponse  # type: ignore[import-not-found,unused-ignore]
 from starlette.routing import Route  # type: ignore[import-not-found,unused-ignore]
 
+from pmc_llama.errors import InputError
 from pmc_llama.serve.answers import Answer, Choice
 from pmc_llama.serve.engine import Engine
 from pmc_llama.serve.http import ERRORS, NotFound, guarded, protections, read_body, tokens_for_log
@@ -73,8 +74,8 @@ class _Service:
         messages = [{"role": one.role, "content": one.content} for one in asked.messages]
         try:
             ids = await run_in_threadpool(chat_ids, self._engine.tokenizer, messages)
-        except Exception as error:  # chat templates are programs of the model's maker, and raise what they like
-            raise HTTPException(400, f"messages: the model's chat template refuses them: {error}") from None
+        except InputError as error:
+            raise HTTPException(400, f"messages: {error}") from None
         return await self._answer(request, asked, [ids], chat=True)
 
     async def _read(self, request: Request, kind: type[Any]) -> Any:

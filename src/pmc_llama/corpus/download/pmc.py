@@ -1,7 +1,6 @@
 """PMC's open-data bucket: articles by its daily inventory, filtered by their metadata, checked by MD5."""
 
 import csv
-import gzip
 import hashlib
 import io
 import re
@@ -16,6 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import msgspec
 from lxml import etree
 
+from pmc_llama.corpus.bounds import gunzip
 from pmc_llama.corpus.download.fetch import fetch, get
 from pmc_llama.corpus.paper import parse_pmcid
 from pmc_llama.corpus.select import license_key
@@ -115,7 +115,7 @@ def _inventory(bucket: str, sleep: Callable[[float], None]) -> Iterator[str]:
         raise InputError(f"{bucket}: there is no inventory under {INVENTORIES}")
     manifest = msgspec.json.decode(get(f"{bucket}/{max(dated)}manifest.json", sleep=sleep))
     for file in manifest["files"]:
-        yield gzip.decompress(get(f"{bucket}/{file['key']}", sleep=sleep)).decode()
+        yield gunzip(get(f"{bucket}/{file['key']}", sleep=sleep), file["key"]).decode()
 
 
 def _article(

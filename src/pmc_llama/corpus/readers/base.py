@@ -6,15 +6,13 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
+from pmc_llama.corpus.bounds import MAX_RECORD_BYTES, TooLarge, read_whole
 from pmc_llama.corpus.paper import Counts, Paper, Skip
 from pmc_llama.corpus.storage import InputFile
-from pmc_llama.errors import InputError
 
 BLOCK_BYTES = 16 * 2**20
 """Uncompressed bytes in one block of records; with the longest record it bounds a worker's memory."""
 READ_BYTES = 2**20
-MAX_RECORD_BYTES = 2**28
-"""A line longer than this is not a record of any known source, but a file of another kind."""
 
 
 class Block(msgspec.Struct):
@@ -99,9 +97,7 @@ def scan_lines(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
             waiting.append(chunk)
             waiting_bytes += len(chunk)
             if waiting_bytes > MAX_RECORD_BYTES:
-                raise InputError(
-                    f"{name}: a line is longer than {MAX_RECORD_BYTES:,} bytes; this is no file of records"
-                )
+                raise TooLarge(f"{name}: a line is longer than {MAX_RECORD_BYTES:,} bytes; this is no file of records")
             continue
         if waiting:
             line = b"".join([*waiting, chunk[:end]])
@@ -127,17 +123,21 @@ def line_blocks(
     `refuse` gives the reason to drop the line that stands in a buffer from `start` to `end`, or None.
     """
     block = Block([])
-    for buffer, start, end in scan_lines(stream, name):
-        if start < end and (end - start > 64 or buffer[start:end].strip()):
-            reason = refuse(buffer, start, end) if refuse is not None else None
-            if reason is None:
-                block.records.append(buffer[start:end])
-            else:
-                block.dropped[reason] += 1
-        block.size_bytes += end - start + 1
-        if block.size_bytes >= BLOCK_BYTES:
-            yield block
-            block = Block([])
+    try:
+        for buffer, start, end in scan_lines(stream, name):
+            if start < end and (end - start > 64 or buffer[start:end].strip()):
+                reason = refuse(buffer, start, end) if refuse is not None else None
+                if reason is None:
+                    block.records.append(buffer[start:end])
+                else:
+                    block.dropped[reason] += 1
+            block.size_bytes += end - start + 1
+            if block.size_bytes >= BLOCK_BYTES:
+                yield block
+                block = Block([])
+    except TooLarge:
+        yield block  # what stands before it is read all the same
+        raise
     if block.size_bytes:
         yield block
 
@@ -152,7 +152,7 @@ def json_blocks(
     if not _is_one_value(stream.peek(READ_BYTES)):  # type: ignore[attr-defined]
         yield from line_blocks(stream, name, refuse)
         return
-    content = stream.read()
+    content = read_whole(stream, name)
     block = Block([])
     for record in _entries(content):
         block.records.append(record)

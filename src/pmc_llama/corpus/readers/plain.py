@@ -3,14 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import msgspec
 
+from pmc_llama.corpus.bounds import MAX_RECORD_BYTES, TooLarge, lines, read_whole
 from pmc_llama.corpus.paper import CorpusId, Paper, Skip, parse_doi, parse_pmcid, parse_pmid, parse_year
 from pmc_llama.corpus.readers.base import BLOCK_BYTES, Block, Head, Options, Reader, json_blocks
 from pmc_llama.corpus.readers.lenient import convert, decode
-from pmc_llama.corpus.storage import InputFile, open_raw
+from pmc_llama.corpus.readers.parquet import table_rows
+from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
 
 
@@ -29,7 +31,7 @@ class TextReader:
         separator = re.compile(options.split_on.encode()) if options.split_on else None
         with file.open() as stream:
             documents, size_bytes, serial = [], 0, 0
-            for content in _documents(stream, separator):
+            for content in _documents(stream, file.path, separator):
                 if separator is not None and not content.strip():
                     continue
                 documents.append((f"{options.source}:{file.name}" + (f"#{serial}" if separator else ""), content))
@@ -50,17 +52,20 @@ class TextReader:
         return Paper(text=text.strip("\r\n"), local_id=local_id, title=text.strip().split("\n", 1)[0][:200].strip())
 
 
-def _documents(stream: Any, separator: re.Pattern[bytes] | None) -> Iterator[bytes]:
+def _documents(stream: BinaryIO, path: str, separator: re.Pattern[bytes] | None) -> Iterator[bytes]:
     if separator is None:
-        yield stream.read()
+        yield read_whole(stream, path)
         return
-    lines: list[bytes] = []
-    for line in stream:
-        if separator.fullmatch(line.rstrip(b"\r\n")) and lines:
-            yield b"".join(lines)
-            lines = []
-        lines.append(line)
-    yield b"".join(lines)
+    waiting, size_bytes = list[bytes](), 0
+    for line in lines(stream, path):
+        if separator.fullmatch(line.rstrip(b"\r\n")) and waiting:
+            yield b"".join(waiting)
+            waiting, size_bytes = [], 0
+        waiting.append(line)
+        size_bytes += len(line)
+        if size_bytes > MAX_RECORD_BYTES:
+            raise TooLarge(f"{path}: more than {MAX_RECORD_BYTES:,} bytes in one document; the rest is not read")
+    yield b"".join(waiting)
 
 
 class EmptyReader:
@@ -70,7 +75,7 @@ class EmptyReader:
 
     def sniff(self, head: Head) -> Reader | None:
         """Nothing is there."""
-        return self if not head.content else None
+        return self if not head.content and not head.is_tar else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
         """Only the count."""
@@ -154,21 +159,16 @@ class ParquetReader:
         return self if head.content[:4] == b"PAR1" else None
 
     def blocks(self, file: InputFile, options: Options) -> Iterator[Block]:
-        """Blocks of rows, one a record batch."""
+        """Blocks of rows."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         file.hash_all()
+        number = 0
         try:
-            with open_raw(file.path) as raw, pq.ParquetFile(raw) as table:
-                known = [name for name in table.schema_arrow.names if name in _Row.__struct_fields__]
-                if "text" not in known:
-                    raise InputError(f"{file.path}: there is no column `text`; columns: {table.schema_arrow.names}")
-                number = 0
-                for batch in table.iter_batches(batch_size=1024, columns=known):
-                    rows = [(f"{file.name}#{number + i}", row) for i, row in enumerate(batch.to_pylist(), start=1)]
-                    number += len(rows)
-                    yield Block(rows, Counter(), batch.nbytes)
+            for rows, size_bytes in table_rows(file, _Row.__struct_fields__, needed="text"):
+                named = [(f"{file.name}#{number + i}", row) for i, row in enumerate(rows, start=1)]
+                number += len(rows)
+                yield Block(named, Counter(), size_bytes)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file.path}: cannot be read as Parquet ({error})") from error
 
