@@ -21,8 +21,8 @@ from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.recipe.training import LoraSection
 from pmc_llama.train.agreement import agree
 from pmc_llama.train.batches import Rows
-from pmc_llama.train.loop import attach_loss, forward_backward
 from pmc_llama.train.microbatch import micro_batches
+from pmc_llama.train.step import attach_loss, forward_backward
 from pmc_llama.train.world import join_world
 from train.tiny import CONFIG, Source, is_first, run, tokenizer
 
