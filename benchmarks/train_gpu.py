@@ -210,7 +210,8 @@ def result(options: argparse.Namespace, shape: dict[str, Any], seconds: float, l
     import torch
     from transformers import LlamaConfig
 
-    from pmc_llama.model.hardware import flops_per_token, gpu_peak
+    from pmc_llama.model.gpus import gpu_peak
+    from pmc_llama.model.hardware import flops_per_token
 
     rate = options.steps * options.micro_batch * options.accumulate * shape["max_position_embeddings"] / seconds
     gpu = torch.cuda.is_available()

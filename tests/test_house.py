@@ -22,7 +22,8 @@ LAYERS = [
     {"qa"},
     {"corpus", "tokens", "minimed", "report", "release", "serve"},
     {"experiment"},
-    {"checks", "plan", "doctor"},
+    {"checks", "plan"},
+    {"doctor"},
     {"pipeline"},
     {"cli"},
 ]

@@ -14,7 +14,8 @@ import torch
 from transformers import LlamaConfig
 
 from pmc_llama.errors import RecipeError, Stopped, TrainingError
-from pmc_llama.model.hardware import GPUS, all_parameters, flops_per_token, gpu_by_cuda_name, lora_parameters
+from pmc_llama.model.gpus import GPUS, known_gpu
+from pmc_llama.model.hardware import all_parameters, flops_per_token, lora_parameters
 from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.model.precision import compute_dtype
 from pmc_llama.recipe.training import LoraSection
@@ -183,10 +184,11 @@ def test_shards_must_divide_the_processes() -> None:
 
 
 def test_utilisation_is_told_on_known_devices_only() -> None:
-    assert gpu_by_cuda_name("NVIDIA A100-SXM4-80GB") == GPUS["A100-80GB"]
-    assert gpu_by_cuda_name("NVIDIA H100 80GB HBM3") == GPUS["H100-80GB"]
-    assert gpu_by_cuda_name("NVIDIA H100 PCIe") is None, "another peak"
-    assert gpu_by_cuda_name("AMD Instinct MI300X") is None
+    assert known_gpu("NVIDIA A100-SXM4-80GB") == GPUS["A100-80GB"]
+    assert known_gpu("NVIDIA GH200 480GB", 143 * 2**30) == GPUS["GH200-144GB"]
+    assert known_gpu("NVIDIA H100 PCIe") == GPUS["H100-PCIe-80GB"], "another peak"
+    assert known_gpu("NVIDIA GeForce RTX 4090 Laptop GPU") is None
+    assert known_gpu("AMD Instinct MI250X") is None
     assert Speed(1e9, None, 8).mfu(1e6) is None
     assert Speed(1e9, 1e14, 8).mfu(4e5) == pytest.approx(0.5)
 

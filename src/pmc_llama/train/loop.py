@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 from pmc_llama.errors import Stopped, TrainingError
 from pmc_llama.files import write_json
-from pmc_llama.model.hardware import flops_per_token, gpu_peak
+from pmc_llama.model.gpus import gpu_peak
+from pmc_llama.model.hardware import flops_per_token
 from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.model.precision import compute_dtype
 from pmc_llama.model.save import export_hf
