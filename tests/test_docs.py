@@ -42,7 +42,7 @@ def test_documented_command_is_understood(document: str, command: str) -> None:
     """Its verb, arguments and options exist, and its recipe with its settings is valid."""
     words = words_of(command)
     verb, rest = get_command(app), words
-    while rest and hasattr(verb, "commands"):
+    while rest and hasattr(verb, "commands") and not rest[0].startswith("-"):
         verb, rest = verb.commands[rest[0]], rest[1:]
     if "--help" not in rest and not hasattr(verb, "commands"):
         verb.make_context("verb", list(rest))

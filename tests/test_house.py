@@ -13,13 +13,14 @@ import pmc_llama
 ROOT = Path(pmc_llama.__file__).parent
 LAYERS = [
     {"errors"},
-    {"files", "progress", "hub", "code", "signals"},
+    {"files", "progress", "hub", "code", "signals", "stats", "escape"},
     {"run_dir"},
     {"records"},
     {"recipe", "recipes", "environment", "licenses"},
     {"model"},
     {"train"},
     {"qa"},
+    {"results"},
     {"corpus", "tokens", "minimed", "report", "release", "serve"},
     {"experiment"},
     {"checks", "plan"},
@@ -72,6 +73,7 @@ def test_each_package_says_what_it_holds() -> None:
 
 
 FILES_OF_A_RUN = (
+    "primary.json",
     *("corpus.json", "contamination.json", "decontamination.json", "predictions.parquet", "questions.parquet"),
     *("results.json", "report.html", "metrics.jsonl", "summary.json", "coverage.json", "environment.json"),
     *("instructions.json", "history.jsonl", "update.yaml", "recipe.yaml", "store.json", "stamp.json"),

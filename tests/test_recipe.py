@@ -209,3 +209,45 @@ def test_values_that_no_run_could_use_are_refused_with_their_key(change: dict[st
     with pytest.raises(RecipeError) as error:
         parse_recipe(small_recipe() | change)
     assert message in str(error.value)
+
+
+ZERO_SHOT = {"zero_shot": {"kind": "zero_shot"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": {"base": {"path": "x"}}}, "'base', which is the run's own"),
+        ({"models": {"Base": {"path": "x"}}}, "differ only in capitals"),
+        ({"models": {"a/b": {"path": "x"}}}, "becomes a folder"),
+        ({"models": {"other": {}}}, "give exactly one of path, run, endpoint and predictions; none is given"),
+        ({"models": {"other": {"path": "x", "endpoint": "http://h"}}}, "path, endpoint are given"),
+        ({"models": {"other": {"pth": "x"}}}, "did you mean 'path'"),
+        (
+            {"models": {"other": {"path": "x"}}, "regimes": {"full": {"kind": "full", "tasks": ["medqa"]}}},
+            r"models\.other is asked as it is, but every regime tunes.*or tune it",
+        ),
+        ({"comparisons": [["base", "adaptd"]]}, "'adaptd', which is no model here; did you mean 'adapted'"),
+        ({"comparisons": [["base", "base"]]}, "compares 'base' with itself"),
+        ({"comparisons": [["base", "adapted"], ["adapted", "base"]]}, "the same two models twice"),
+        ({"comparisons": [["base"]]}, r"comparisons\.0"),
+        (
+            {
+                "models": {"b-base": {"path": "x"}},
+                "regimes": {"a": {"kind": "zero_shot"}, "a-b": {"kind": "zero_shot"}},
+            },
+            "would have the same folder",
+        ),
+    ],
+)
+def test_models_that_cannot_be_asked_or_compared_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(small_recipe() | {"regimes": ZERO_SHOT} | changes)
+
+
+def test_every_model_is_compared_with_the_adapted_one_unless_the_recipe_says_otherwise() -> None:
+    raw = small_recipe() | {"regimes": ZERO_SHOT, "models": {"b": {"path": "x"}, "a": {"path": "y"}}}
+    assert parse_recipe(raw).compared == [("base", "adapted"), ("b", "adapted"), ("a", "adapted")]
+    said = parse_recipe(raw | {"comparisons": [["a", "b"]]})
+    assert said.compared == [("a", "b")]
+    assert parse_recipe(said.model_dump(mode="json", exclude_none=True)) == said

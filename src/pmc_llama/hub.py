@@ -21,15 +21,17 @@ def is_hub_id(path: str) -> bool:
     return _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
 
 
-def hub_folder(hub_id: str, files: list[str]) -> Path:
+def hub_folder(hub_id: str, files: list[str], revision: str | None = None) -> Path:
     """Folder of a repository's files of these patterns, downloaded unless the cache has them.
+
+    `revision`: a branch, tag or commit (None: the one in the cache, else the newest).
 
     Raises InputError where that fails.
     """
     from huggingface_hub import snapshot_download
 
-    cached = cached_folder(hub_id, files)
-    revision = None if cached is None else cached.name  # what was used stays the same, whatever the hub has since
+    cached = cached_folder(hub_id, files, revision)
+    revision = revision if cached is None else cached.name  # what was used stays the same, whatever the hub has since
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
     except hub_errors() as error:
@@ -39,7 +41,7 @@ def hub_folder(hub_id: str, files: list[str]) -> Path:
         raise InputError(f"{hub_id!r} is neither here nor on the hub, as far as can be told from here: {why}") from None
 
 
-def cached_folder(hub_id: str, files: list[str]) -> Path | None:
+def cached_folder(hub_id: str, files: list[str], revision: str | None = None) -> Path | None:
     """Folder of a repository that was downloaded before, without asking the hub; None where there is none.
 
     Licences and templates may be missing in it: earlier versions did not download them.
@@ -48,7 +50,7 @@ def cached_folder(hub_id: str, files: list[str]) -> Path | None:
 
     needed = [pattern for pattern in files if pattern not in _PAPERS + _TEMPLATES]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=needed, local_files_only=True))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=needed, local_files_only=True))
     except hub_errors():
         return None
 

@@ -262,6 +262,23 @@ class RunDir:
 
     # answers and what follows from them
 
+    def prompt_choice(self, model: str) -> Path:
+        """Which prompt was chosen for a model."""
+        return self.root / "prompts" / f"{model}.json"
+
+    def prompt_journals(self, model: str) -> Path:
+        """Folder of the answers that a prompt was chosen by, as they come."""
+        return self.root / "prompts" / "answers" / model
+
+    def prompt_journal(self, model: str, prompt: str, task: str) -> Path:
+        """Folder of the answers to one task with one prompt."""
+        return self.prompt_journals(model) / prompt / task
+
+    @property
+    def primary(self) -> Path:
+        """The question that the run is to answer, written before the first score."""
+        return self.root / "primary.json"
+
     def answers(self, cell: str, task: str) -> Path:
         """Folder of one cell's answers to one task."""
         return self.root / "predictions" / cell / task
@@ -278,6 +295,10 @@ class RunDir:
         """The answers to one task in lm-evaluation-harness' form."""
         return self.answers(cell, task) / f"samples_{task}.jsonl"
 
+    def asked_model(self, cell: str, task: str) -> Path:
+        """What was known of a cell's model when it was asked."""
+        return self.answers(cell, task) / "model.json"
+
     @property
     def predictions(self) -> Path:
         """All predictions: one row per model, regime, seed, task and question."""
@@ -287,6 +308,11 @@ class RunDir:
     def questions(self) -> Path:
         """The test questions."""
         return self.root / "questions.parquet"
+
+    @property
+    def models(self) -> Path:
+        """What is known of the models that were asked, by name."""
+        return self.root / "models.json"
 
     @property
     def results(self) -> Path:
@@ -324,6 +350,10 @@ class RunDir:
     def tuned_by_name(self, name: str) -> Path:
         """The folder of a tuned model named as in `tuned_models`."""
         return self.tuned / name / "model"
+
+    def prompt_choices(self) -> dict[str, Path]:
+        """Which prompts were chosen, by model."""
+        return {file.stem: file for file in sorted((self.root / "prompts").glob("*.json"))}
 
     def instruction_files(self) -> dict[str, Path]:
         """What became of the instruction rows, by regime; all cells of a regime read the same rows."""

@@ -15,13 +15,14 @@ REFERENCES = '<back><ref-list><ref id="r1"/><ref id="r2"/></ref-list></back>'
 BODY = (
     "<sec><title>Results</title><p>Viral load was 10<sup>5</sup> copies, as H<sub>2</sub>O shows "
     '[<xref ref-type="bibr" rid="r1">1</xref>], <xref rid="r2">[2]</xref>.</p><p>Pain fell (Shin et al., '
-    '<xref rid="r2">2006</xref>) a lot.</p></sec><fig><label>Figure 1</label><caption><p>A curve rose.</p></caption>'
+    '<xref rid="r2">2006</xref>) a lot.</p><p>Mood rose (BDI, Beck et al., <xref rid="r2">1996</xref>).</p></sec>'
+    "<fig><label>Figure 1</label><caption><p>A curve rose.</p></caption>"
     "</fig><sec><title>Disclosure of status</title><p>Most told it.</p></sec>"
     "<sec><title>Funding</title><p>Nobody paid.</p></sec>"
 )
 CLEAN = (
-    "# On E. coli\n\nShort.\n\n## Results\n\nViral load was 10^5 copies, as H2O shows.\n\nPain fell a lot.\n\n"
-    "## Disclosure of status\n\nMost told it.\n\nFigure 1 A curve rose."
+    "# On E. coli\n\nAims\n\nShort.\n\n## Results\n\nViral load was 10^5 copies, as H2O shows.\n\nPain fell a lot.\n\n"
+    "Mood rose (BDI).\n\n## Disclosure of status\n\nMost told it.\n\nFigure 1 A curve rose."
 )
 
 
@@ -30,7 +31,8 @@ def article(body: str) -> bytes:
 
 
 def kinds(text: str) -> list[str]:
-    source = read_source(article(BODY))
+    headed = b"<abstract><sec><title>Aims</title><p>Short.</p></sec></abstract>"
+    source = read_source(article(BODY).replace(b"<abstract><p>Short.</p></abstract>", headed))
     assert source is not None
     return [finding.kind for finding in audit_text(source, text)]
 
@@ -54,6 +56,10 @@ def kinds(text: str) -> list[str]:
         ("Pain fell a lot", "Pain fell ( ) a lot", "wreckage"),
         ("Pain fell a lot", "Pain fell (Shin et al.,) a lot", "wreckage"),
         ("shows.", "shows in.", "wreckage"),
+        ("# On E. coli", "# On coli", "words"),
+        ("# On E. coli", "# On E. coli1", "words"),
+        ("Aims\n\nShort.", "Aims Short.", "lines"),
+        ("Mood rose (BDI).", "Mood rose.", "words"),
     ],
 )
 def test_each_kind_of_damage_is_found(sound: str, damaged: str, kind: str) -> None:

@@ -59,6 +59,14 @@ def body(xml: str, **section: Any) -> str:
         ("It fell [[{4}]. But it rose.", "It fell. But it rose."),
         ("It fell (told by Lee et al.<sup>{4}</sup>).", "It fell (told by Lee et al. [4])."),
         ("It fell ({4}, \u200e{5}).\u200e", "It fell."),
+        ("It fell (BDI-II, Beck et al., {1996}; BAI: Lee, {1990}).", "It fell (BDI-II; BAI)."),
+        ("It fell (OLAF<sup>{3}</sup>: {Lee 2004}).", "It fell (OLAF)."),
+        ("It fell (VR: Lee et al., {2010}; for reviews see: Shin, {2001}).", "It fell (VR)."),
+        ('It fell (WHO, {1996}; Lee, <xref rid="r1">n.d.</xref>).', "It fell."),
+        ("In a bank (Human Genome Database [{4}]) it fell.", "In a bank (Human Genome Database) it fell."),
+        ("It fell {[4]}—or not {[5]}-like/so {[6]}/so.", "It fell—or not-like/so/so."),
+        ("It fell; see also {[4]}. So.", "It fell; see also [4]. So."),
+        ("For reviews see: {[4]}, {[5]}. So.", "For reviews see: [4], [5]. So."),
     ],
 )
 def test_citations_leave_no_wreckage(source: str, clean: str) -> None:
@@ -114,7 +122,16 @@ def test_page_breaks_are_repaired_where_paragraphs_are_not_true() -> None:
         ("150 × 10<sup>9</sup>/L", "150 × 10^9/L"),
         ("2.5 × 10<sup>−4</sup> M", "2.5 × 10^-4 M"),
         ("2x10<sup>6 </sup>cells", "2x10^6 cells"),
-        ("3 × 10 <sup>9</sup>/L", "3 × 10 ^9/L"),
+        ("3 × 10 <sup>9</sup>/L", "3 × 10^9/L"),
+        ("10 <sup>9</sup>/L of 10 <sup>−3</sup> M, 10 <sup>5</sup> cells", "10^9/L of 10^-3 M, 10^5 cells"),
+        ("10 <sup>18</sup>F scans of 10 <sup>99m</sup>Tc", "10 18F scans of 10 99mTc"),
+        ("platelets (x10<sup>9</sup>/L), 2.5x10<sup>4</sup>", "platelets (x10^9/L), 2.5x10^4"),
+        ("2<sup>−ΔΔC<sub>T</sub></sup>, 10<sup>(−1/slope)</sup>", "2^-ΔΔCT, 10^(-1/slope)"),
+        ("10<sup>n</sup>, 2<sup>k−1</sup>, e<sup>−2</sup>, e<sup>−kt</sup>", "10^n, 2^k-1, e^-2, e^-kt"),
+        ("an e<sup>−</sup> and 16<sup>n</sup>, m<sup>n</sup>", "an e− and 16n, mn"),
+        ("(1.5)<sup>2</sup> of (2010)<sup>2</sup>", "(1.5)^2 of (2010)2"),
+        ("2<sup>1</sup>/<sub>2</sub> years", "2 1/2 years"),
+        ("10<sup>3</sup>5 and P2<sub>1</sub>2", "10^3 5 and P212"),
         ("10<sup>−</sup><sup>3</sup>", "10^-3"),
         ("10<sup><italic>5</italic></sup>–10<sup>6</sup>", "10^5–10^6"),
         ("12.5<sup>2</sup>", "12.5^2"),
@@ -159,28 +176,24 @@ MATH = '<inline-formula><mml:math xmlns:mml="http://www.w3.org/1998/Math/MathML"
         ("is given by <inline-formula><inline-graphic/></inline-formula>.", "is given by [formula]."),
         ("it is<disp-formula><tex-math>x</tex-math></disp-formula>where y", "it is where y"),
         ("it is <disp-formula><label>(1)</label></disp-formula>, where y", "it is, where y"),
+        ("from T0 (<inline-graphic/>) to [<inline-graphic/>] T1 (<inline-graphic/>).", "from T0 to T1."),
+        ("code (<inline-graphic/>, men; <inline-graphic/>, women)", "code (men; women)"),
+        ("<inline-graphic/>, men; <inline-graphic/>. Next", "men. Next"),
+        ("shown. <inline-graphic/>, <inline-graphic/>, means", "shown. means"),
+        (
+            "to "
+            + MATH.format(
+                "<mml:mo>[</mml:mo><mml:mover><mml:mi>t</mml:mi><mml:mo>→</mml:mo></mml:mover><mml:mo>]</mml:mo>"
+            )
+            + " of "
+            + MATH.format("<mml:msup><mml:mi>a</mml:mi><mml:mo>′</mml:mo></mml:msup>"),
+            "to [t\u20d7] of a′",
+        ),
         ('PubMed<xref ref-type="fn" rid="n1"><sup>1</sup></xref> was searched', "PubMed was searched"),
     ],
 )
 def test_formulas_and_marks_in_a_line(source: str, clean: str) -> None:
     assert body(f"<p>{source}</p>") == clean
-
-
-def test_blocks_without_paragraphs_are_read() -> None:
-    xml = (
-        "<def-list><title>Abbreviations</title><def-item><term>LOD</term><def><p>Limit of detection</p></def>"
-        "</def-item></def-list><disp-quote><p>It fell.</p><attrib>Participant 5</attrib></disp-quote><boxed-text>"
-        "<caption><title>A box</title></caption><p>In it.</p></boxed-text>"
-        "<speech><speaker>She:</speaker><p>Why?</p></speech>"
-        "<preformat>x = 1</preformat><fig><label>F<sc>ig</sc>. 1."
-        "</label><caption><p>A curve<sup>"
-        '<xref ref-type="table-fn" rid="n1">a</xref>,<xref ref-type="table-fn" rid="n2">b</xref></sup>.</p>'
-        "</caption></fig>"
-    )
-    lines = (
-        "Abbreviations\n\nLOD Limit of detection\n\nIt fell.\n\nParticipant 5\n\nA box\n\nIn it.\n\nShe: Why?\n\nx = 1"
-    )
-    assert body(xml) == lines + "\n\nFig. 1. A curve."
 
 
 @pytest.mark.parametrize(

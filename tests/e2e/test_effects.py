@@ -1,5 +1,6 @@
 """Each recipe field changes what it is declared to change, and nothing else: tried on finished runs."""
 
+import shutil
 import types
 import typing
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pmc_llama.pipeline.run import Pipeline
 from pmc_llama.recipe import Recipe, parse_recipe
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.effects import ARTEFACTS, Artefact, effect_of, is_declared
+from pmc_llama.recipe.models import ModelSection
 
 Place = tuple[str | int, ...]
 TINY_TRAINING = {"seq_len": 128, "global_batch": 4, "micro_batch": 4, "max_steps": 2, "precision": "fp32"}
@@ -87,6 +89,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
     (root / "tokenizer.model").write_bytes((data / "tokenizer/tokenizer.model").read_bytes())
     with (root / "tokenizer.model").open("ab") as file:
         file.write(b"\x12\x00")
+    shutil.copy(finished / "predictions.parquet", root)
+    (root / "run").symlink_to(finished)
     (root / "base").mkdir()
     for file in (finished / "models/base").iterdir():
         (root / "base" / file.name).write_bytes(file.read_bytes() + (b"\n" if file.suffix == ".json" else b""))
@@ -114,6 +118,14 @@ def from_data(finished: Path, place: Path) -> dict[str, Any]:
         "regimes": {
             "full": {"kind": "full", "tasks": ["own", "abstract"], **SMALL_TUNING},
             "few_shot": {"kind": "few_shot", "shots": 1},
+        },
+        "models": {
+            "tuned": {
+                "path": str(finished / "models/adapted"),
+                "tuned": True,
+                "prompt": {"choose": ["lm-eval", "plain"]},
+            },
+            "other": {"path": str(finished / "models/adapted"), "prompt": "lm-eval"},
         },
     }
     return recipe
@@ -235,6 +247,18 @@ def special_values(root: Path) -> dict[str, list[Any]]:
         "regimes.*.fraction": [0.5],
         "regimes.*.fractions": [[0.5]],
         "regimes.*.min_steps": [5],
+        "models.*.path": [str(root / "base")],
+        "models.*.revision": ["v1"],
+        "models.*.run": [{"path": None, "run": str(root / "run"), "model": "base"}],
+        "models.*.model": [{"path": None, "run": str(root / "run"), "model": "base"}],
+        "models.*.endpoint": [{"path": None, "prompt": None, "endpoint": "http://127.0.0.1:9"}],
+        "models.*.predictions": [{"path": None, "prompt": None, "predictions": str(root / "predictions.parquet")}],
+        "models.*.tokenizer": [str(root / "tokenizer.model")],
+        **{f"models.*.{name}": [] for name in OF_ENDPOINTS},
+        "choose": [["plain", "lm-eval"]],
+        "comparisons": [[["base", "adapted"]]],
+        "primary.regime": ["few_shot"],
+        "primary.tasks": [["abstract"]],
         "seq_len": [96],
         "extra.*.select.max_chars": [10**6],
         "max_chars": [10**6],
@@ -274,6 +298,7 @@ def stale(recipe: Recipe) -> set[str]:
 def artefact_of(work: str) -> str:
     first = work.partition("/")[0]
     named = {"minimed": "world", "general": "corpus", "extra": "corpus", "tune": "tuning", "evaluate": "score"}
+    named |= {"choose": "score"}  # a prompt is part of how a model is asked
     return named.get(first, first)
 
 
@@ -324,6 +349,18 @@ def test_each_field_of_a_finished_run_reruns_what_it_is_declared_to_affect(
     assert untried == [], "no finished run here has these fields"
 
 
-UNTRIED = {"run_dir", "data.root"}
-"""Where things lie is no part of what they are."""
+OF_ENDPOINTS = (*("key_env", "concurrency", "timeout_s", "max_tokens_total", "max_cost", "price_in", "price_out"),)
+
+
+def test_what_an_endpoint_may_cost_changes_no_answer() -> None:
+    limits: dict[str, Any] = {"key_env": "KEY", "concurrency": 2, "timeout_s": 3.0, "max_tokens_total": 4}
+    limits |= {"max_cost": 5.0, "price_in": 6.0, "price_out": 7.0}
+    assert set(limits) == set(OF_ENDPOINTS)
+    section = ModelSection(endpoint="http://127.0.0.1:9", **limits)
+    assert section.settings("score") == {"endpoint": "http://127.0.0.1:9"}
+    assert all(DECLARED[f"models.*.{name}"] == frozenset() for name in OF_ENDPOINTS)
+
+
+UNTRIED = {"run_dir", "data.root", "models.*.prompt.on", *(f"models.*.{name}" for name in OF_ENDPOINTS)}
+"""Where things lie is no part of what they are; `on` has one value; endpoints are tried above."""
 UNSEEN: dict[str, set[str]] = {}

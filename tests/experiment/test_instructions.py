@@ -106,5 +106,5 @@ def test_cells_of_a_regime_share_its_examples_and_each_takes_its_share(
     few, many = (data.batches(Cell(name, "base", 0)) for name in ("mine_25", "mine_100"))
     assert (len(few.examples), len(many.examples)) == (3, 12)
     assert {id(one) for one in few.examples} < {id(one) for one in many.examples}
-    tally = data.tally(recipe.regimes["mine_25"])
+    tally = data.tally(Cell("mine_25", "base", 0))
     assert tally is not None and tally.sources == {"medqa_rationale": 4, "chat": 4, "umls": 4}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from builders import small_recipe
 from pmc_llama.errors import RecipeError
-from pmc_llama.experiment.cells import asked_as, cells
+from pmc_llama.experiment.cells import asked_as, cells, tuned_cells
 from pmc_llama.experiment.tuning import take_fraction
 from pmc_llama.recipe import Recipe, parse_recipe
 
@@ -80,3 +80,35 @@ def test_smaller_shares_are_contained_in_larger_ones(n: int, one: float, other: 
     few, many = take_fraction(questions, small, seed), take_fraction(questions, large, seed)
     assert few == many[: len(few)]
     assert len(few) == max(1, round(small * n)) and len(set(few)) == len(few)
+
+
+OTHERS: dict[str, Any] = {
+    "tuned": {"path": "a", "tuned": True, "prompt": "plain", "shots": 1},
+    "chat": {"endpoint": "http://127.0.0.1:1", "method": "generation", "shots": 4},
+    "published": {"predictions": "p.parquet"},
+}
+
+
+def test_further_models_are_tuned_only_if_they_want_it(tmp_path: Path) -> None:
+    found = cells(recipe_with(tmp_path, models=OTHERS))
+    asked = {regime: [cell.model for cell in found if cell.regime == regime] for regime in ("zero_shot", "full")}
+    assert asked == {
+        "zero_shot": ["base", "adapted", "tuned", "chat", "published"],
+        "full": ["base", "adapted", "tuned"] * 2,
+    }
+    assert [cell.model for cell in tuned_cells(recipe_with(tmp_path))] == ["base", "adapted"] * 2
+
+
+def test_a_model_is_asked_in_its_own_way(tmp_path: Path) -> None:
+    regimes = {"zero": {"kind": "zero_shot"}, "few": {"kind": "few_shot", "shots": 3}}
+    recipe = recipe_with(tmp_path, models=OTHERS, regimes=regimes | {"full": {"kind": "full", "tasks": ["medqa"]}})
+
+    def way(regime: str, model: str) -> tuple[Any, ...]:
+        section = asked_as(recipe, regime, "medqa", model)
+        return section.prompt, section.method, section.shots
+
+    assert way("zero", "base") == way("zero", "published") == ("lm-eval", "likelihood", 0)
+    assert way("zero", "chat") == ("lm-eval", "generation", 0)
+    assert way("few", "chat") == ("lm-eval", "generation", 4)
+    assert (way("few", "tuned"), way("few", "adapted")) == (("plain", "likelihood", 1), ("lm-eval", "likelihood", 3))
+    assert way("full", "tuned") == ("plain", "likelihood", 1)

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from pmc_llama.errors import RecipeError
-from pmc_llama.qa.answer import Answerer, shot_pool
+from pmc_llama.qa.backends import local_backend
 from pmc_llama.qa.question import Question
 from pmc_llama.qa.score import score
-from pmc_llama.qa.shots import choose_shots
+from pmc_llama.qa.shots import choose_shots, shot_pool
 from pmc_llama.recipe.qa import EvaluateSection, TaskSection
 
 from .conftest import make_questions
@@ -37,7 +37,7 @@ def test_likelihood_is_what_score_gives(folder: Path, model: Any, tokenizer: Any
     pool = make_questions(9, seed=3)
     section = task(answers="texts", shots=2, shots_draw="sampled")
     evaluate = FP32.model_copy(update={"normalise": "chars"})
-    found = Answerer(folder, tokenizer, evaluate).answer(section, questions, pool=pool)
+    found = local_backend(folder, tokenizer, evaluate).answer(section, questions, pool=pool)
     shots = choose_shots(questions, pool, 2, kind="sampled")
     expected = score(model, tokenizer, questions, answers="texts", normalise="chars", shots=shots, max_length=400)
     assert [(one.option_scores, one.chosen) for one in found] == [(one.option_scores, one.chosen) for one in expected]
@@ -46,7 +46,7 @@ def test_likelihood_is_what_score_gives(folder: Path, model: Any, tokenizer: Any
 
 def test_writing_gives_texts_and_what_they_were_read_as(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
     questions, samples = make_questions(3), tmp_path / "samples.jsonl"
-    found = Answerer(folder, tokenizer, WRITTEN).answer(task(method="generation"), questions, samples=samples)
+    found = local_backend(folder, tokenizer, WRITTEN).answer(task(method="generation"), questions, samples=samples)
     for one in found:
         assert one.option_logprobs is None
         assert one.texts is not None
@@ -64,7 +64,7 @@ def test_goes_on_and_starts_anew_with_other_settings(
 ) -> None:
     questions = questions[:6]
     section = task(method=method)
-    answerer = Answerer(folder, tokenizer, evaluate)
+    answerer = local_backend(folder, tokenizer, evaluate)
     first = answerer.answer(section, questions, journal=tmp_path)
     path = tmp_path / "0.jsonl"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # killed while it wrote a line
@@ -92,4 +92,4 @@ def test_vllm_writes_in_one_process_only(folder: Path, tokenizer: Any, monkeypat
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
     evaluate = EvaluateSection.model_validate({"generation": {"engine": "vllm"}})
     with pytest.raises(RecipeError, match="start one process only"):
-        Answerer(folder, tokenizer, evaluate).answer(task(method="generation"), make_questions(1))
+        local_backend(folder, tokenizer, evaluate).answer(task(method="generation"), make_questions(1))

@@ -24,7 +24,10 @@ OTHERS: dict[str, dict[str, Any]] = {
     "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 128},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "mamba": {},
-    "falcon_h1": {},
+    "falcon_h1": {
+        **{"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
+        "mamba_chunk_size": 16,
+    },
 }
 
 

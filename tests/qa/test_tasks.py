@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from pmc_llama.errors import InputError, RecipeError
-from pmc_llama.qa import stats
 from pmc_llama.qa.show import show_questions
 from pmc_llama.qa.tasks import load_questions, pubmedqa
 from pmc_llama.recipe.qa import TaskSection
+from pmc_llama.stats.macro_f1 import macro_f1
 
 DEV_FOLDS = [
     "4daffc5b3788",
@@ -71,9 +71,9 @@ def test_pubmedqa_majority_and_human_anchors(shared_data: Path) -> None:
     for field, (accuracy, f1) in expected.items():
         human = np.array([pubmedqa.LABELS.index(raw[question.question_id][field]) for question in test])
         assert (human == gold).mean() == pytest.approx(accuracy)
-        assert stats.macro_f1(gold, human) == pytest.approx(f1, abs=5e-7)
+        assert macro_f1(gold, human) == pytest.approx(f1, abs=5e-7)
     assert (gold == 0).mean() == pytest.approx(0.552)
-    assert stats.macro_f1(gold, np.zeros_like(gold)) == pytest.approx(0.237113, abs=5e-7)
+    assert macro_f1(gold, np.zeros_like(gold)) == pytest.approx(0.237113, abs=5e-7)
 
 
 def test_pubmedqa_labelled_set_in_another_order_is_refused(shared_data: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pmc_llama.files import write_json
 from pmc_llama.model.inference import load_for_inference
 from pmc_llama.model.stops import end_ids_of
-from pmc_llama.qa.answer import Answerer
+from pmc_llama.qa.backends.vllm import VllmBackend
 from pmc_llama.qa.writers import TransformersWriter, VllmWriter
 from pmc_llama.recipe.qa import EvaluateSection, GenerationSection
 
@@ -85,7 +85,7 @@ def test_vllm_is_told_the_same_tokens(chain: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys.modules["vllm.lora.request"], "LoRARequest", None, raising=False)
     write_json(chain / "generation_config.json", {"eos_token_id": [4, 11]})
     section = EvaluateSection(generation={"engine": "vllm", "samples": 1})
-    writer = Answerer(chain, Letters(), section)._for_writing()
+    writer = VllmBackend(chain, Letters(), section)._for_writing()
     assert isinstance(writer, VllmWriter)
     assert list(writer.write([[0]], [1], HOW)) == [(0, ("b",))]
     assert [one.stop_token_ids for one in asked] == [[4, 9, 11]]

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 import polars as pl
 import pytest
 import yaml
+from scipy.stats import norm
 
 from adopt import adopt
 from pmc_llama.errors import InputError
@@ -16,9 +18,13 @@ from pmc_llama.recipe import load_recipe
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.release.card import write_model_card
 from pmc_llama.release.export import export_model
+from pmc_llama.release.gate import Gate, compare_revision
 from pmc_llama.release.trained import find_model
-from pmc_llama.release.update import judge, update
+from pmc_llama.release.update import update
+from pmc_llama.report.original import with_original
+from pmc_llama.results.table import compute_results
 from release.tiny import result_row, save_model, tiny_model, tiny_tokenizer
+from report.fake_run import REGIMES, write_run
 
 
 def document(number: int, **more: Any) -> dict[str, Any]:
@@ -63,21 +69,29 @@ def first(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "first"))
 
 
+def summary_row(delta: float, *, se: float = 0.01, task: str = "medqa", **more: Any) -> dict[str, Any]:
+    """A difference that is as sure as its standard error says, over three seeds of 1,000 questions."""
+    p = 2 * float(norm.sf(abs(delta) / se))
+    row = {"regime": "full", "task": task, "protocol": "in_domain", "seeds": 3, "n": 1000, "unit": "tuning"}
+    means = {"first_mean": 0.5, "first_ci95": [0.4, 0.6], "second_mean": 0.5 + delta, "second_ci95": [0.4, 0.6]}
+    spread = {"delta_mean": delta, "delta_sd": 0.0, "delta_min": delta, "delta_max": delta, "se": se, "df": 1000.0}
+    return row | means | spread | {"ci95": [delta - 2 * se, delta + 2 * se], "p": p, "holm_p": p} | more
+
+
 class Pipeline:
     """Builds corpora for real; instead of training and scoring it writes results with a chosen difference."""
 
-    def __init__(self, delta: float = 0.1, p: float = 0.001) -> None:
-        self.delta, self.p, self.corpora = delta, p, []
+    def __init__(self, delta: float = 0.1, se: float = 0.01) -> None:
+        self.delta, self.se, self.corpora = delta, se, []
 
     def __call__(self, recipe: Path, settings: list[str] | None = None, *, until: str | None = None) -> None:
         run_recipe(recipe, settings, until="corpus")
         run_dir = load_recipe(recipe, settings).run_path
         self.corpora.append(pl.read_parquet(run_dir / "corpus/parts/*.parquet"))
         if until is None:
-            pair = {"task": "medqa", "seed": 0, "n": 200, "b": 1, "c": 2, "ci95": [0, 0]}
-            pair |= {"regime": "full", "delta": self.delta, "mcnemar_p": self.p, "holm_p": self.p}
             rows = [result_row(model, "full", 100) for model in ("base", "adapted")]
-            write_json(run_dir / "results.json", {"rows": rows, "comparisons": [pair], "summary": [], "baselines": []})
+            shown = [summary_row(self.delta, se=self.se)]
+            write_json(run_dir / "results.json", {"rows": rows, "comparisons": [], "summary": shown, "baselines": []})
             (run_dir / "report.html").write_text("")
             adopt(run_dir)
 
@@ -92,7 +106,7 @@ def test_only_new_papers_are_taken(first: Path, tmp_path: Path) -> None:
     shards = write_documents(tmp_path / "new.jsonl", [document(i) for i in range(30, 40)] + known_by_each_key)
     done = update(first, [shards], tmp_path / "second", run=Pipeline(), replay=0.2, settings=["pretrain.lr=1e-5"])
     assert (done.incoming, done.new, done.known) == (14, 10, 4)
-    assert done.better == ("full/medqa/seed-0",) and not done.worse
+    assert done.better == ("full/medqa",) and not done.worse
     corpus = pl.read_parquet(tmp_path / "second/corpus/parts/*.parquet")
     assert corpus["paper_id"].to_list() == [f"pmc:{i}" for i in [*range(1, 21), *range(30, 40)]]
     recipe = load_recipe(tmp_path / "second" / "recipe.yaml")
@@ -129,10 +143,10 @@ def test_the_same_call_again_leaves_what_is_there(first: Path, tmp_path: Path) -
 def test_a_worse_revision_is_not_exported_unless_told(first: Path, tmp_path: Path) -> None:
     shards = write_documents(tmp_path / "new.jsonl", [document(30)])
     done = update(first, [shards], tmp_path / "second", run=Pipeline(delta=-0.1))
-    assert done.worse == ("full/medqa/seed-0",) and "not to be published" in str(done)
+    assert done.worse == ("full/medqa against the previous revision",) and "not to be published" in str(done)
     shutil.copytree(first / "models", tmp_path / "second/models")
     adopt(tmp_path / "second")
-    with pytest.raises(InputError, match=r"significantly worse than .*first in full/medqa/seed-0"):
+    with pytest.raises(InputError, match=r"worse than what was before .*first\) in full/medqa against the previous"):
         export_model(tmp_path / "second", tmp_path / "out")
     export_model(tmp_path / "second", tmp_path / "out", allow_worse=True)
     (tmp_path / "second/results.json").unlink()
@@ -153,13 +167,49 @@ def test_a_mixture_keeps_its_general_corpus(first: Path, tmp_path: Path) -> None
     assert load_recipe(tmp_path / "second/recipe.yaml").pretrain.mixture is not None
 
 
-def test_judge_needs_significance_and_a_direction() -> None:
-    def pair(delta: float, p: float, task: str) -> dict[str, Any]:
-        counts = {"n": 9, "b": 1, "c": 2, "ci95": (0, 0), "mcnemar_p": p}
-        return {"regime": "full", "task": task, "seed": 0, "delta": delta, "holm_p": p} | counts
+def gate_of(*rows: dict[str, Any], original: Sequence[dict[str, Any]] = ()) -> Gate:
+    return compare_revision(msgspec.convert({"summary": list(rows), "original": list(original)}, Results), 0.02)
 
-    pairs = [pair(0.1, 0.01, "up"), pair(-0.1, 0.01, "down"), pair(-0.3, 0.06, "unsure"), pair(0.0, 1.0, "same")]
-    assert judge(msgspec.convert({"comparisons": pairs}, Results)) == (["full/up/seed-0"], ["full/down/seed-0"])
+
+def test_a_revision_is_judged_as_one_family_against_both_models_before_it() -> None:
+    found = gate_of(summary_row(0.01, task="up"), summary_row(-0.05, task="down"), original=[summary_row(-0.018)])
+    assert [one.judged.state for one in found.compared] == ["not worse", "worse", "undecided"]
+    assert found.worse == ("full/down against the previous revision",)
+    assert gate_of(original=[summary_row(-0.018)]).worse == ("full/medqa against the original base",)
+
+
+def test_only_the_primary_question_is_judged_where_there_is_one() -> None:
+    found = gate_of(summary_row(-0.05, task="other"), summary_row(0.0, primary=True))
+    assert [one.row.task for one in found.compared] == ["medqa"] and found.worse == ()
+
+
+def test_what_the_gate_could_not_notice_is_printed() -> None:
+    (difference, power) = gate_of(summary_row(-0.01, se=0.02, unit="models")).lines()
+    assert difference == (
+        "full/medqa against the previous revision: −1.0 points (95 % interval −5.0 to +3.0), undecided"
+    )
+    assert power == (
+        "margin 2 points; at most 5 % of equal models are refused, a true loss of 2 points is noticed with at least "
+        "26 % probability, one of 4 points with 64 %; one tuning seed a model: whether it was luck in training, only "
+        "more `seeds` can tell; 1 undecided: more questions or seeds would tell"
+    )
+
+
+def test_the_first_base_is_compared_on_the_questions_that_both_runs_asked(tmp_path: Path) -> None:
+    first, last = (
+        write_run(tmp_path / name, regimes={"full": REGIMES["full"]}, gain=gain, training=False, corpora=False)
+        for name, gain in (("first", 0.0), ("last", -0.4))
+    )
+    asked = pl.read_parquet(first / "predictions.parquet")
+    asked.filter(~((pl.col("task") == "usmle") & (pl.col("question_id") == "usmle-0001"))).write_parquet(
+        first / "predictions.parquet"
+    )
+    pairs = with_original(last / "predictions.parquet", first / "predictions.parquet")
+    results = compute_results(last / "predictions.parquet", last / "results.json", original=pairs)
+    assert [(row.task, row.seeds) for row in results.original] == [("pubmed", 2), ("mcqa", 2)]
+    right = pl.read_parquet(first / "predictions.parquet").filter(model="base", task="mcqa")
+    assert results.original[1].first_mean == pytest.approx((right["chosen"] == right["gold"]).mean())
+    assert "full/mcqa against the original base" in compare_revision(results, 0.02).worse
 
 
 def test_refusals(first: Path, tmp_path: Path) -> None:

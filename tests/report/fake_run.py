@@ -35,12 +35,21 @@ def write_run(
     training: bool = True,
     corpora: bool = True,
     minimed: bool = True,
+    others: dict[str, dict[str, Any]] | None = None,
 ) -> Path:
-    """Write a run in which the adapted model is right with a probability `gain` higher than the base's."""
+    """Write a run in which the adapted model is right with a probability `gain` higher than the base's.
+
+    `others`: further models as a recipe has them, which answer like the base.
+    """
+    others = others or {}
     regimes = REGIMES if regimes is None else regimes
     rng = np.random.default_rng(0)
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "recipe.yaml").write_text(yaml.safe_dump(recipe(run_dir, regimes, seeds, minimed), sort_keys=False))
+    asked = recipe(run_dir, regimes, seeds, minimed) | {"models": others}
+    (run_dir / "recipe.yaml").write_text(yaml.safe_dump(asked, sort_keys=False))
+    facts = {"kind": "folder", "where": "models", "revision": None, "dtype": "float32", "tokenizer_sha256": "ab" * 32}
+    known = {name: facts | {"parameters": 1_835_008 + i} for i, name in enumerate(("base", "adapted", *others))}
+    write_json(run_dir / "models.json", known)
     write_json(
         run_dir / "environment.json",
         {
@@ -51,7 +60,7 @@ def write_run(
         },
     )
     questions = write_questions(run_dir / "questions.parquet", n)
-    write_predictions(run_dir / "predictions.parquet", questions, regimes, seeds, gain, rng)
+    write_predictions(run_dir / "predictions.parquet", questions, regimes, seeds, gain, rng, others)
     if corpora:
         write_corpus(run_dir / "corpus", 1060, {"no_pmcid": 140, "duplicate_pmcid": 460}, rng)
         write_corpus(run_dir / "general", 600, {}, rng)
@@ -132,13 +141,17 @@ def write_predictions(
     seeds: tuple[int, ...],
     gain: float,
     rng: np.random.Generator,
+    others: dict[str, dict[str, Any]],
 ) -> None:
     rows = []
-    for regime, section in regimes.items():
-        for seed in seeds if section["kind"] != "zero_shot" else seeds[:1]:
-            for model in ("base", "adapted"):
-                for question in questions.iter_rows(named=True):
-                    rows.append(_answer(model, regime, seed, question, section, gain, rng))
+    own: dict[str, dict[str, Any]] = {"base": {"tuned": True}, "adapted": {"tuned": True}}
+    for models in (own, others):
+        for regime, section in regimes.items():
+            untuned = section["kind"] == "zero_shot"
+            for seed in seeds[:1] if untuned else seeds:
+                for model in [name for name, one in models.items() if untuned or one.get("tuned")]:
+                    for question in questions.iter_rows(named=True):
+                        rows.append(_answer(model, regime, seed, question, section, gain, rng))
     schema = {
         "seed": pl.Int64,
         "chosen": pl.Int32,

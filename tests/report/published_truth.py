@@ -13,6 +13,12 @@ PERCENT = {
     ("full", "LLaMA-13B"): ("MedLLaMA-13B", (45.48, 39.36, 51.42, 76.4), (48.15, 43.52, 54.15, 77.1)),
     ("PEFT", "LLaMA-13B"): ("MedLLaMA-13B", (38.73, 38.73, 39.56, 65.4), (39.12, 39.98, 41.26, 69.4)),
 }
+ALONE = {  # of people and untuned models: MedQA, MedMCQA, PubMedQA
+    ("people", "pass mark"): (50, None, 60),
+    ("people", "experts"): (87, 90, 78),
+    ("zero-shot", "InstructGPT-175B"): (46, 44, 73.2),
+    ("zero-shot", "ChatGPT"): (57, 44.7, 63.9),
+}
 
 
 def published() -> dict[tuple[str, ...], dict[str, Any]]:
@@ -27,6 +33,12 @@ def published() -> dict[tuple[str, ...], dict[str, Any]]:
         rows[method, base, "difference"] = {
             name: {"is": "delta", "delta": (y - x) / 100, "delta_detail": _test(name, x, y)}
             for name, x, y in zip(NAMES, base_percent, adapted_percent, strict=True)
+        }
+    for (method, model), values in ALONE.items():
+        rows[method, model, model] = {
+            name: {"is": "published_accuracy", "published_accuracy": value / 100}
+            for name, value in zip((NAMES[0], *NAMES[2:]), values, strict=True)
+            if value is not None
         }
     return rows
 

@@ -20,24 +20,29 @@ from report.recompute import by_cell, by_subject, recompute, reliability
 
 RESULTS = {
     "rows": ("regime", "task", "model", "seed"),
-    "comparisons": ("regime", "task", "seed"),
-    "summary": ("regime", "task"),
-    "uncontaminated": ("regime", "task"),
+    "means": ("model", "regime", "task"),
+    "comparisons": ("first", "second", "regime", "task", "seed"),
+    "summary": ("first", "second", "regime", "task"),
+    "uncontaminated": ("first", "second", "regime", "task"),
     "baselines": ("task",),
 }
 TABLES = {
     "cells": "rows",
     "differences": "comparisons",
     "baselines": "baselines",
-    "forest": "summary",
     "uncontaminated": "uncontaminated",
 }
+DRAWN = ("macro_f1_ci95", "ece_ci95", "ece_floor")
 Truth = dict[str, Any]
 
 
-def bootstrap_tolerance(n: int) -> float:
-    """How far the ends of two bootstraps over n questions may lie apart: a step of 1/n and the luck of the draws."""
-    return 1.5 / n + 0.015
+SHOWN_TO = 0.0005001
+"""How far a share shown with one digit of percent may lie from itself."""
+
+
+def drawn_tolerance(n: int) -> float:
+    """How far two measures that are drawn from n answers may lie apart: a step of 1/n and the luck of the draws."""
+    return 1.5 / n + 0.02
 
 
 def mismatches(run_dir: Path) -> list[str]:
@@ -56,18 +61,21 @@ def recomputed(run_dir: Path, page: Any) -> Truth:
     regime = page.xpath("string(//*[@id='verdict']//strong)")
     tables = {name: (RESULTS[part], _texts(truth[part])) for name, part in TABLES.items()}
     subjects = by_subject(run_dir, regime) if page.xpath("//*[@id='table-subjects']") else {}
-    tables["subjects"] = (("task", "subject"), subjects)
+    tables["subjects"] = (("first", "second", "task", "subject"), subjects)
     tables["paper"] = (("regime", "model"), _paper(truth))
+    for first, second in dict.fromkeys(key[:2] for key in truth["summary"]):
+        mine = {key[2:]: row for key, row in truth["summary"].items() if key[:2] == (first, second)}
+        tables[f"forest-{first}-{second}"] = (("regime", "task"), mine)
     tables["published"] = (("method", "pair", "model"), published())
-    for (of_regime, task), row in tables["uncontaminated"][1].items():
-        of_all = truth["summary"][of_regime, task]
-        row |= {f"{name}_detail": percent(of_all[name]) for name in ("base_mean", "adapted_mean")}
+    for key, row in tables["uncontaminated"][1].items():
+        of_all = truth["summary"][key]
+        row |= {f"{name}_detail": percent(of_all[name]) for name in ("first_mean", "second_mean")}
     cells = by_cell(run_dir / "predictions.parquet")
     for name in page.xpath("//table/@data-table"):
         if name.startswith("reliability-"):
             tables[name] = (("model", "low"), reliability(cells, regime, name.removeprefix("reliability-")))
         if name.startswith("efficiency-"):
-            tables[name] = (("regime",), _efficiency(run_dir, truth["summary"], name.split("-", 2)[2]))
+            tables[name] = (("regime",), _efficiency(run_dir, truth["means"], name.split("-", 2)[2]))
     return truth | {"tables": tables | recompute_run.tables(run_dir)}
 
 
@@ -87,25 +95,25 @@ def _texts(rows: dict[tuple[Any, ...], Any]) -> dict[tuple[str, ...], Any]:
 def _paper(truth: Truth) -> dict[tuple[str, str], dict[str, Any]]:
     """Accuracies and differences by column, which is a task or a task with its protocol; constant answers beneath."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for (regime, task), one in truth["summary"].items():
-        for model, name in (("base", "base_mean"), ("adapted", "adapted_mean"), ("difference", "delta_mean")):
-            rows.setdefault((regime, model), {})[task] = one | {"is": name}
+    for (model, regime, task), one in truth["means"].items():
+        rows.setdefault((regime, model), {})[task] = one | {"is": "mean"}
+    for (first, second, regime, task), one in truth["summary"].items():
+        rows.setdefault((regime, f"{second} − {first}"), {})[task] = one | {"is": "delta_mean"}
     for (task,), one in truth["baselines"].items():
         for label, name in (("majority label", "majority"), ("always the first option", "always_first")):
             rows.setdefault(("no model", label), {})[task] = one | {"is": name}
     return rows
 
 
-def _efficiency(run_dir: Path, summary: Any, task: str) -> dict[tuple[str], dict[str, Any]]:
+def _efficiency(run_dir: Path, means: Any, task: str) -> dict[tuple[str], dict[str, Any]]:
     import yaml
 
     regimes = yaml.safe_load((run_dir / "recipe.yaml").read_text())["regimes"]
-    rows = {}
-    for (regime, of_task), one in summary.items():
+    rows: dict[tuple[str], dict[str, Any]] = {}
+    for (model, regime, of_task), one in means.items():
         if of_task == task:
-            intervals = {"base_ci95": one["base_ci95"], "adapted_ci95": one["adapted_ci95"]}
-            means = {model: one[f"{model}_mean"] for model in ("base", "adapted")}
-            rows[regime,] = {"share": regimes[regime].get("fraction", 1.0), **means, **intervals, "n": one["n"]}
+            row = rows.setdefault((regime,), {"share": regimes[regime].get("fraction", 1.0), "n": one["n"]})
+            row |= {model: one["mean"], f"{model}_ci95": one["ci95"]}
     return rows
 
 
@@ -116,10 +124,10 @@ def _in_results(results: dict[str, list[dict[str, Any]]], truth: Truth) -> list[
         if set(found) != set(truth[part]):
             wrong.append(f"results.json {part}: {sorted(set(found) ^ set(truth[part]))} on one side only")
         for key in set(found) & set(truth[part]):
-            drawn = part not in ("rows", "baselines")
-            about = bootstrap_tolerance(truth[part][key]["n"]) if drawn else 1e-9
+            drawn = drawn_tolerance(truth[part][key]["n"])
             for name, value in truth[part][key].items():
-                if not close(found[key][name], value, about if name == "ci95" else 1e-9):
+                about = drawn if name in DRAWN else 1e-7 if name == "ci95" else 1e-9
+                if not close(found[key][name], value, about):
                     wrong.append(f"results.json {part} {key} {name}: {found[key][name]}, recomputed {value}")
     return wrong
 
@@ -181,6 +189,8 @@ def _true_value(table: str, row: dict[str, Any] | None, column: str) -> tuple[st
     if table in ("paper", "published") and row is not None:
         one = row.get(column if table == "published" else column.split("/", maxsplit=1)[0])
         return (one["is"], one) if one else (column, None)
+    if table.startswith("efficiency-") and row is not None and f"{column}_ci95" in row:  # a column a model
+        return "mean", row | {"mean": row[column], "ci95": row[f"{column}_ci95"]}
     return column, row if row is not None and column in row else None
 
 
@@ -189,7 +199,7 @@ def _cell_faults(cell: Any, name: str, true: dict[str, Any] | None) -> list[str]
         return [f"shows {cell.text!r}, which nobody recomputed"]
     value, faults, text = true[name], [], cell.text or ""
     if name == "ci95":
-        near = interval_close(text, value, bootstrap_tolerance(true["n"]))
+        near = interval_close(text, value, SHOWN_TO)
         return [] if near else [f"shows {text!r}, recomputed {value}"]
     if not close(_read(cell.get("data-value"), value), value):
         faults.append(f"carries {cell.get('data-value')}, recomputed {value}")
@@ -212,10 +222,21 @@ def _detail_faults(detail: str, name: str, true: dict[str, Any]) -> list[str]:
     if f"{name}_correct" in true:
         right = f"{whole(true[f'{name}_correct'])} / {whole(true['n'])}"
         return [] if detail == right else [f"beneath {detail!r}, should be {right!r}"]
-    tolerance = bootstrap_tolerance(true["n"]) if name.startswith("delta") else 0.0005001
+    if f"{name}_ci95" in true and name in ("macro_f1", "ece"):
+        return _drawn_faults(detail, name, true)
     interval = true.get(name.removesuffix("_mean") + "_ci95", true.get("ci95"))
-    faults = [] if interval_close(first, interval, tolerance) else [f"interval {first!r}, recomputed {interval}"]
+    faults = [] if interval_close(first, interval, SHOWN_TO) else [f"interval {first!r}, recomputed {interval}"]
     return faults + [f"beneath {one!r}, recomputed {true['holm_p']}" for one in rest if one != p_text(true["holm_p"])]
+
+
+def _drawn_faults(detail: str, name: str, true: dict[str, Any]) -> list[str]:
+    """Beneath macro-F1 and ECE: the ends of an interval, and the ECE of perfect probabilities, drawn anew."""
+    values = [*true[f"{name}_ci95"], *([true["ece_floor"]] if name == "ece" else [])]
+    found = [float(one) for one in re.findall(r"\d+\.\d+", detail)]
+    near = len(found) == len(values) and all(
+        abs(one - value) <= drawn_tolerance(true["n"]) for one, value in zip(found, values, strict=True)
+    )
+    return [] if near else [f"beneath {detail!r}, recomputed {values}"]
 
 
 def _read(text: str, like: Any) -> Any:
@@ -264,7 +285,7 @@ def points(difference: float) -> str:
 
 
 SHOWN: dict[str, Callable[[float], str]] = {
-    "accuracy parse_rate majority always_first chance base_mean adapted_mean base adapted": percent,
+    "accuracy parse_rate majority always_first chance mean first_mean second_mean": percent,
     "share low confidence": percent,
     "published_accuracy": lambda share: f"{100 * share:.2f} %",
     "delta delta_mean": points,

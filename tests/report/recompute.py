@@ -3,11 +3,14 @@
 import math
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pyarrow.parquet as pq
+from scipy.stats import t as student
 
 Z = 1.959963984540054
 Cells = dict[tuple[Any, ...], dict[str, dict[str, Any]]]
@@ -27,18 +30,52 @@ def mcnemar(b: int, c: int) -> float:
     return min(1.0, float(2 * tail))
 
 
-def sign_flip(differences: list[int]) -> float:
-    """Two-sided p of the sum when every non-zero difference may change its sign, by counting all sign patterns."""
-    ways = {0: 1}
-    for difference in filter(None, differences):
-        spread: dict[int, int] = defaultdict(int)
-        for total, number in ways.items():
-            spread[total + difference] += number
-            spread[total - difference] += number
-        ways = spread
-    observed = abs(sum(differences))
-    extreme = sum(number for total, number in ways.items() if total >= observed)
-    return min(1.0, float(Fraction(2 * extreme, sum(ways.values()))))
+def score(n: int, b: int, c: int, difference: float) -> float:
+    """Tango's statistic; the share of "only the first" is where the likelihood's slope is 0, found by halving."""
+    low, high = max(0.0, -difference), (1 - difference) / 2
+    for _ in range(60):
+        q = (low + high) / 2
+        rest = n - b - c
+        slope = (b and b / q) + (c and c / (q + difference)) - (rest and 2 * rest / (1 - 2 * q - difference))
+        low, high = (q, high) if slope > 0 else (low, q)
+    return (c - b - n * difference) / math.sqrt(n * (2 * low + difference - difference**2) or 1e-300)
+
+
+def tango(n: int, b: int, c: int) -> tuple[float, float]:
+    """The differences that the score test does not reject, and 0 where the exact test does not."""
+    ends = []
+    for limit in (Z, -Z):
+        low, high = -1.0, 1.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if score(n, b, c, middle) > limit else (low, middle)
+        ends.append(low)
+    kept = mcnemar(b, c) >= 0.05
+    return (min(ends[0], 0.0), max(ends[1], 0.0)) if kept else (ends[0], ends[1])
+
+
+def over_seeds(first: list[list[int]], second: list[list[int]]) -> dict[str, Any]:
+    """Interval and p of the difference, from correctness by seed and question: sums of squares, one at a time."""
+    seeds, n = len(first), len(first[0])
+    d = [sum(s[i] for s in second) / seeds - sum(s[i] for s in first) / seeds for i in range(n)]
+    centre = math.fsum(d) / n
+    squares = sum((one - centre) ** 2 for one in d) * n / max(n - 1, 1)
+    parts = [((squares + 2) / n**2, (squares + 2) / n**2, max(n - 1, 1))]
+    for table in (first, second) if seeds > 1 else ():
+        by_seed = [sum(row) / n for row in table]
+        by_question = [sum(row[i] for row in table) / seeds for i in range(n)]
+        mean = sum(by_seed) / seeds
+        whole = sum((one - mean) ** 2 for one in by_seed) / (seeds - 1) / seeds
+        left = sum((table[s][i] - by_seed[s] - by_question[i] + mean) ** 2 for s in range(seeds) for i in range(n))
+        parts.append((max(0.0, whole - left / (seeds - 1) / max(n - 1, 1) / n / seeds), whole, seeds - 1))
+    variance = sum(net for net, _, _ in parts)
+    df, se = variance**2 / sum(whole**2 / free for _, whole, free in parts), math.sqrt(variance)
+    if seeds == 1:
+        b, c = d.count(-1), d.count(1)
+        return {"ci95": tango(n, b, c), "p": mcnemar(b, c), "se": se, "df": df, "unit": "models"}
+    half = float(student.isf(0.025, df)) * se
+    p = 2 * float(student.cdf(-abs(centre) / se, df))
+    return {"ci95": (max(-1, centre - half), min(1, centre + half)), "p": p, "se": se, "df": df, "unit": "tuning"}
 
 
 def holm(ps: list[float]) -> list[float]:
@@ -68,49 +105,75 @@ def likely(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in answers if one["chosen"] >= 0 and one["option_logprobs"]]
 
 
-def ece(answers: list[dict[str, Any]]) -> float:
+def confidences(answers: list[dict[str, Any]]) -> list[tuple[float, bool]]:
+    """Confidence and whether it was right, of answers by likelihood; an unparsed one was sure and wrong."""
+    found = [(shares(one["option_logprobs"])[one["chosen"]], one["chosen"] == one["gold"]) for one in likely(answers)]
+    return found + [(1.0, False) for one in answers if one["chosen"] < 0]
+
+
+def ece(answers: list[tuple[float, bool]]) -> float:
     """Distance of accuracy from confidence in 15 equally wide bins, weighted by their answers."""
-    bins = defaultdict(list)
-    parsed = likely(answers)
-    for one in parsed:
-        confidence = shares(one["option_logprobs"])[one["chosen"]]
-        bins[math.ceil(confidence * 15)].append((confidence, one["chosen"] == one["gold"]))
-    return sum(abs(sum(p for p, _ in group) - sum(ok for _, ok in group)) for group in bins.values()) / len(parsed)
+    bins = defaultdict(float)
+    for confidence, right in answers:
+        bins[math.ceil(confidence * 15)] += confidence - right
+    return sum(map(abs, bins.values())) / len(answers)
 
 
 def brier(answers: list[dict[str, Any]]) -> float:
-    """Mean squared distance of the probabilities from the right answer."""
-    parsed = likely(answers)
+    """Mean squared distance of the probabilities from the right answer; 2 for an unparsed one."""
     distances = [
-        sum((p - (i == one["gold"])) ** 2 for i, p in enumerate(shares(one["option_logprobs"]))) for one in parsed
+        sum((p - (i == one["gold"])) ** 2 for i, p in enumerate(shares(one["option_logprobs"])))
+        for one in likely(answers)
     ]
-    return sum(distances) / len(parsed)
+    unparsed = sum(one["chosen"] < 0 for one in answers)
+    return (sum(distances) + 2 * unparsed) / (len(distances) + unparsed)
 
 
-def bootstrap(differences: list[float], draws: int = 4000) -> tuple[float, float]:
-    """Percentile interval of the mean, questions drawn with replacement; another generator, so equal only roughly."""
-    if not any(differences):  # nothing to draw: bounded by the share of differing questions that none of n allows
-        bound = 1 - 0.025 ** (1 / len(differences))
-        return -bound, bound
+def bootstrap(of: Callable[[list[Any]], float], answers: list[Any], draws: int = 300) -> tuple[float, float]:
+    """Percentile interval, answers drawn with replacement; another generator, so equal only roughly."""
     rng = random.Random(7)
-    means = sorted(sum(rng.choices(differences, k=len(differences))) / len(differences) for _ in range(draws))
-    return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
+    found = sorted(of(rng.choices(answers, k=len(answers))) for _ in range(draws))
+    return found[round(0.025 * draws)], found[round(0.975 * draws) - 1]
+
+
+def calibration(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """ECE with its mirrored interval and what it would be if each probability were right, and Brier's score."""
+    if not likely(answers):
+        return {"ece": None, "brier": None, "ece_ci95": None, "ece_floor": None}
+    stated, rng = confidences(answers), random.Random(8)
+    found = ece(stated)
+    low, high = bootstrap(ece, stated)
+    perfect = [ece([(one, rng.random() < one) for one, _ in stated]) for _ in range(200)]
+    return {
+        "ece": found,
+        "brier": brier(answers),
+        "ece_ci95": (max(0.0, 2 * found - high), max(0.0, 2 * found - low)),
+        "ece_floor": sum(perfect) / len(perfect),
+    }
+
+
+def pairs_of(cells: Cells) -> list[tuple[str, str]]:
+    """Base against adapted, then every other model against adapted."""
+    names = sorted({key[2] for key in cells}, key=lambda name: (name != "base", name))
+    return [(name, "adapted") for name in names if name != "adapted"]
 
 
 def recompute(
     predictions: Path, contaminated: dict[str, set[str]] | None = None
 ) -> dict[str, dict[tuple[Any, ...], Any]]:
-    """The parts of results.json, each by the key of its rows."""
+    """The parts of results.json, each by the key of its rows; comparisons as a run makes them that names none."""
     cells, clean = by_cell(predictions), defaultdict(dict)
+    pairs = pairs_of(cells)
     for (regime, task, model, seed), answers in cells.items():
         for key, one in answers.items():
             if contaminated and key not in contaminated.get(task, ()):
                 clean[regime, task, model, seed][key] = one
     return {
         "rows": {key: _row(list(answers.values())) for key, answers in cells.items()},
-        "comparisons": _comparisons(cells),
-        "summary": _summary(cells),
-        "uncontaminated": {key: row for key, row in _summary(clean).items() if key[1] in (contaminated or ())},
+        "means": _means(cells),
+        "comparisons": _comparisons(cells, pairs),
+        "summary": _summary(cells, pairs),
+        "uncontaminated": {key: row for key, row in _summary(clean, pairs).items() if key[3] in (contaminated or ())},
         "baselines": _baselines(cells),
     }
 
@@ -141,14 +204,27 @@ def reliability(cells: Cells, regime: str, task: str) -> dict[tuple[str, str], d
     }
 
 
-def detectable(n: int, discordant: float) -> float:
-    """The smallest difference that a paired test of level 5 % finds in four of five tries, by stepping up to it."""
-    for step in range(1, 100_001):
+def detectable(n: int, discordant: float, alpha: float) -> float:
+    """The smallest difference that a paired test of this level finds in four of five tries, by stepping up to it."""
+    z = NormalDist().inv_cdf(1 - alpha / 2)
+    for step in range(1, 100_001) if discordant else ():
         difference = discordant * step / 100_000
         spread = math.sqrt(max(0.0, discordant - difference**2))
-        if difference * math.sqrt(n) >= Z * math.sqrt(discordant) + 0.8416212335729143 * spread:
+        if difference * math.sqrt(n) >= z * math.sqrt(discordant) + 0.8416212335729143 * spread:
             return difference
     return math.inf
+
+
+def detectable_over_seeds(se: float, df: float, alpha: float) -> float:
+    """The same of a t test."""
+    return float(student.isf(alpha / 2, df) + student.isf(0.2, df)) * se
+
+
+def within(row: dict[str, Any], margin: float, alpha: float) -> bool:
+    """Whether both one-sided t tests exclude differences of the margin or more."""
+    return all(
+        float(student.cdf((side * row["delta_mean"] - margin) / row["se"], row["df"])) < alpha for side in (1, -1)
+    )
 
 
 def _row(answers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -160,8 +236,8 @@ def _row(answers: list[dict[str, Any]]) -> dict[str, Any]:
         "accuracy": correct / n,
         "ci95": wilson(correct, n),
         "macro_f1": macro_f1(answers),
-        "ece": ece(answers) if likely(answers) else None,
-        "brier": brier(answers) if likely(answers) else None,
+        "macro_f1_ci95": bootstrap(macro_f1, answers),
+        **calibration(answers),
         "parse_rate": parsed / n,
         "truncated": sum(one["truncated"] for one in answers),
     }
@@ -171,59 +247,82 @@ def _right(answers: dict[str, dict[str, Any]]) -> dict[str, int]:
     return {key: int(one["chosen"] == one["gold"]) for key, one in answers.items()}
 
 
-def _comparisons(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _means(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    rows = {}
+    for regime, task, model in dict.fromkeys(key[:3] for key in cells):
+        seeds = [sum(_right(cells[key]).values()) for key in cells if key[:3] == (regime, task, model)]
+        n, right = len(next(cells[key] for key in cells if key[:3] == (regime, task, model))), sum(seeds) / len(seeds)
+        rows[model, regime, task] = {"n": n, "seeds": len(seeds), "mean": right / n, "ci95": wilson(right, n)}
+    return rows
+
+
+def _comparisons(cells: Any, pairs: list[tuple[str, str]]) -> dict[tuple[Any, ...], dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for regime, task, model, seed in cells:
-        if model == "base":
-            base, adapted = (_right(cells[regime, task, name, seed]) for name in ("base", "adapted"))
-            b = sum(base[key] > adapted[key] for key in base)
-            c = sum(base[key] < adapted[key] for key in base)
-            interval = bootstrap([adapted[key] - base[key] for key in base])
-            n = len(base)
-            row = {"n": n, "b": b, "c": c, "delta": (c - b) / n, "ci95": interval, "mcnemar_p": mcnemar(b, c)}
-            found[regime, task, seed] = row
-    for regime, seed in {(key[0], key[2]) for key in found}:
-        family = [key for key in found if (key[0], key[2]) == (regime, seed)]
-        for key, p in zip(family, holm([found[key]["mcnemar_p"] for key in family]), strict=True):
-            found[key]["holm_p"] = p
+    for first, second in pairs:
+        for regime, task, model, seed in cells:
+            if model != first or (regime, task, second, seed) not in cells:
+                continue
+            one, two = (_right(cells[regime, task, name, seed]) for name in (first, second))
+            b = sum(one[key] > two[key] for key in one)
+            c = sum(one[key] < two[key] for key in one)
+            n = len(one)
+            row = {"n": n, "b": b, "c": c, "delta": (c - b) / n, "ci95": tango(n, b, c), "mcnemar_p": mcnemar(b, c)}
+            found[first, second, regime, task, seed] = row
+    _with_holm(found, "mcnemar_p", lambda key: (key[0], key[1], key[2], key[4]))
     return found
 
 
-def _summary(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _with_holm(found: dict[tuple[Any, ...], dict[str, Any]], p: str, family: Any) -> None:
+    for name in {family(key) for key in found}:
+        members = [key for key in found if family(key) == name]
+        for key, adjusted in zip(members, holm([found[key][p] for key in members]), strict=True):
+            found[key]["holm_p"] = adjusted
+
+
+def _summary(cells: Any, pairs: list[tuple[str, str]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By (first, second) and the first two keys of the cells, of which the first is the family."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for regime, task in dict.fromkeys(key[:2] for key in cells):
-        seeds = sorted({key[3] for key in cells if key[:2] == (regime, task)})
-        right = {name: [_right(cells[regime, task, name, seed]) for seed in seeds] for name in ("base", "adapted")}
-        questions = list(right["base"][0])
-        total = {name: sum(sum(one.values()) for one in right[name]) for name in right}
-        means = {name: total[name] / len(seeds) / len(questions) for name in right}
-        differences = [
-            sum(one[key] for one in right["adapted"]) - sum(one[key] for one in right["base"]) for key in questions
-        ]
-        deltas = [sum(a.values()) - sum(b.values()) for a, b in zip(right["adapted"], right["base"], strict=True)]
-        centre = sum(deltas) / len(deltas)
-        spread = sum((one - centre) ** 2 for one in deltas) / (len(deltas) - 1) if len(deltas) > 1 else None
-        found[regime, task] = {
-            "n": len(questions),
-            "seeds": len(seeds),
-            "base_mean": means["base"],
-            "adapted_mean": means["adapted"],
-            "base_ci95": wilson(total["base"] / len(seeds), len(questions)),
-            "adapted_ci95": wilson(total["adapted"] / len(seeds), len(questions)),
-            "delta_mean": means["adapted"] - means["base"],
-            "delta_sd": None if spread is None else math.sqrt(spread) / len(questions),
-            "ci95": bootstrap([one / len(seeds) for one in differences]),
-            "p": sign_flip(differences),
-        }
-    for regime in {key[0] for key in found}:
-        family = [key for key in found if key[0] == regime]
-        for key, p in zip(family, holm([found[key]["p"] for key in family]), strict=True):
-            found[key]["holm_p"] = p
+    for pair in pairs:
+        for regime, task in dict.fromkeys(key[:2] for key in cells):
+            seeds = sorted(
+                {key[3] for key in cells if key[:2] == (regime, task)}
+                & {key[3] for key in cells if key[:3] == (regime, task, pair[0])}
+                & {key[3] for key in cells if key[:3] == (regime, task, pair[1])}
+            )
+            if seeds:
+                found[(*pair, regime, task)] = _over_seeds(
+                    *([_right(cells[regime, task, name, seed]) for seed in seeds] for name in pair)
+                )
+    _with_holm(found, "p", lambda key: key[:3])
     return found
+
+
+def _over_seeds(first: list[dict[str, int]], second: list[dict[str, int]]) -> dict[str, Any]:
+    questions, seeds = list(first[0]), len(first)
+    totals = [sum(sum(one.values()) for one in right) for right in (first, second)]
+    means = [total / seeds / len(questions) for total in totals]
+    tables = [[[one[key] for key in questions] for one in right] for right in (first, second)]
+    deltas = [sum(b.values()) - sum(a.values()) for a, b in zip(first, second, strict=True)]
+    centre = sum(deltas) / seeds
+    spread = sum((one - centre) ** 2 for one in deltas) / (seeds - 1) if seeds > 1 else None
+    return {
+        "n": len(questions),
+        "seeds": seeds,
+        "first_mean": means[0],
+        "second_mean": means[1],
+        "first_ci95": wilson(totals[0] / seeds, len(questions)),
+        "second_ci95": wilson(totals[1] / seeds, len(questions)),
+        "delta_mean": means[1] - means[0],
+        "delta_sd": None if spread is None else math.sqrt(spread) / len(questions),
+        **over_seeds(*tables),
+    }
 
 
 def by_subject(run_dir: Path, regime: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The summary of one regime within each (task, subject) of tasks with several, Holm over the subjects of a task."""
+    """The summary of one regime within each (task, subject) of tasks with several, Holm over the subjects of a task.
+
+    By the two models, task and subject.
+    """
     subject_of = {
         (one["task"], one["question_id"]): one["subject"] or "not stated"
         for one in pq.read_table(run_dir / "questions.parquet").to_pylist()
@@ -234,7 +333,7 @@ def by_subject(run_dir: Path, regime: str) -> dict[tuple[Any, ...], dict[str, An
         if one["regime"] == regime and len(subjects[one["task"]]) > 1:
             subject = subject_of[one["task"], one["question_id"]]
             cells[one["task"], subject, one["model"], one["seed"]][one["question_id"]] = one
-    return _summary(cells)  # its first two keys are the family and the member, here task and subject
+    return _summary(cells, pairs_of(cells))  # the cells' first two keys are family and member, here task and subject
 
 
 def _baselines(cells: Any) -> dict[tuple[Any, ...], dict[str, Any]]:

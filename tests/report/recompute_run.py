@@ -27,8 +27,26 @@ def tables(run_dir: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:
     if (run_dir / "contamination" / "contamination.json").is_file():
         found["contamination"] = (("text", "task"), _contamination(run_dir))
         found["contamination-examples"] = (("text", "task"), {})
+    if (run_dir / "models.json").is_file():
+        models = json.loads((run_dir / "models.json").read_text())
+        found["models"] = (("model",), _parameters(models))
+    found["prompts"] = (("model", "prompt", "task"), _prompts(run_dir))
     found["instructions"] = (("regime", "outcome"), _instructions(run_dir))
     return found | {name: (CURVE, rows) for name, rows in _curves(run_dir).items()}
+
+
+def _parameters(models: dict[str, Any]) -> Rows:
+    """Of the models whose size is known."""
+    return {(name,): {"parameters": one["parameters"]} for name, one in models.items() if one["parameters"]}
+
+
+def _prompts(run_dir: Path) -> Rows:
+    rows: Rows = {}
+    for file in run_dir.glob("prompts/*.json"):
+        for one in json.loads(file.read_text())["scores"]:
+            numbers = {"n": one["n"], "correct": one["correct"], "accuracy": one["correct"] / one["n"]}
+            rows[file.stem, one["prompt"], one["task"]] = numbers
+    return rows
 
 
 def _of_corpus(folder: Path) -> dict[str, tuple[tuple[str, ...], Rows]]:

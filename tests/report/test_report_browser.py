@@ -11,7 +11,7 @@ import pytest
 from pmc_llama.files import read_json
 from pmc_llama.report.compare import compare
 from pmc_llama.report.page import build_report
-from pmc_llama.report.tables import compute_results
+from pmc_llama.results.table import compute_results
 from report.chromium import Chromium, executable
 from report.fake_run import HOSTILE, write_run
 

@@ -16,6 +16,6 @@ def test_every_accuracy_stands_with_its_interval(run_dir: Path, capsys: pytest.C
     lines = [line for line in said.splitlines() if line.split()[:2] in [[row["regime"], row["task"]] for row in rows]]
     assert len(lines) == len(rows) > 3
     for row, line in zip(rows, lines, strict=True):
-        for model in ("base", "adapted"):
-            low, high = (f"{100 * bound:.1f}" for bound in row[f"{model}_ci95"])
-            assert f"{100 * row[f'{model}_mean']:.1f} ({low} to {high})" in line
+        for side in ("first", "second"):
+            low, high = (f"{100 * bound:.1f}" for bound in row[f"{side}_ci95"])
+            assert f"{100 * row[f'{side}_mean']:.1f} ({low} to {high})" in line

@@ -4,22 +4,16 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lxml import html
 
 from pmc_llama.errors import InputError
-from pmc_llama.qa.stats import mcnemar_exact
 from pmc_llama.report.page import build_report
-from pmc_llama.report.paired import sign_flip_p
 from pmc_llama.report.run import Run
-from pmc_llama.report.tables import compute_results
+from pmc_llama.results.table import compute_results
 from report.fake_run import write_run
 from report.readback import in_tables, mismatches, recomputed
-from report.recompute import sign_flip
 
 
 def test_every_number_agrees_with_the_independent_script(run_dir: Path) -> None:
@@ -40,7 +34,7 @@ def test_the_independent_script_notices_every_changed_number_of_the_tables(run_d
 def test_a_number_that_nobody_recomputed_is_a_mismatch(run_dir: Path) -> None:
     page = html.parse(str(run_dir / "report.html"))
     truth = recomputed(run_dir, page)
-    for table in page.xpath("//table[@data-table='licences-corpus' or @data-table='forest']"):
+    for table in page.xpath("//table[@data-table='licences-corpus' or @data-table='forest-base-adapted']"):
         table.set("data-table", "new")
     wrong = in_tables(page, truth)
     assert wrong and all("nobody recomputed" in one or "two rows" in one for one in wrong)
@@ -78,17 +72,6 @@ def test_the_independent_script_notices_a_changed_result(run_dir: Path, tmp_path
     assert len(mismatches(tmp_path)) == 2
 
 
-@given(st.lists(st.integers(-3, 3), max_size=40))
-def test_sign_flip_p_counts_all_sign_patterns(differences: list[int]) -> None:
-    assert sign_flip_p(np.array(differences, dtype=np.int64)) == pytest.approx(sign_flip(differences), rel=1e-9)
-
-
-@given(st.integers(0, 300), st.integers(0, 300))
-def test_sign_flip_p_of_one_seed_is_mcnemar(b: int, c: int) -> None:
-    differences = np.repeat([-1, 1, 0], [b, c, 5])
-    assert sign_flip_p(differences) == pytest.approx(mcnemar_exact(b, c), rel=1e-9)
-
-
 def test_unparsed_answers_are_wrong_and_lower_the_parse_rate(tmp_path: Path) -> None:
     run = write_run(tmp_path, n=20, seeds=(0,), training=False, corpora=False)
     frame = pl.read_parquet(run / "predictions.parquet")
@@ -106,7 +89,7 @@ def test_unparsed_answers_are_wrong_and_lower_the_parse_rate(tmp_path: Path) -> 
         (lambda frame: pl.concat([frame, frame[:1]]), "answered twice"),
         (lambda frame: frame[1:], "must answer the same questions"),
         (lambda frame: frame.drop("gold"), "lacks the column 'gold'"),
-        (lambda frame: frame.with_columns(model=pl.lit("tuned")), "expected `base` or `adapted`"),
+        (lambda frame: frame.with_columns(model=pl.lit(None, pl.String)), "rows name no model"),
         (lambda frame: frame.with_columns(gold=pl.when(model="base").then(0).otherwise("gold")), "the same gold"),
         (lambda frame: frame.with_columns(gold=pl.lit(9)), "none of the options"),
     ],
@@ -120,7 +103,8 @@ def test_predictions_that_contradict_themselves_are_refused(change, message: str
 
 
 def test_the_same_predictions_give_the_same_bytes(run_dir: Path, tmp_path: Path) -> None:
-    compute_results(run_dir / "predictions.parquet", tmp_path / "results.json", Run(run_dir).contaminated)
+    run = Run(run_dir)
+    compute_results(run.places.predictions, tmp_path / "results.json", run.contaminated, primary=run.primary)
     assert (tmp_path / "results.json").read_bytes() == (run_dir / "results.json").read_bytes()
     before = (run_dir / "report.html").read_bytes()
     assert build_report(run_dir).read_bytes() == before

@@ -10,7 +10,7 @@ from lxml import html
 from pmc_llama.errors import InputError
 from pmc_llama.records.results import Results
 from pmc_llama.report.page import build_report
-from pmc_llama.report.tables import compute_results
+from pmc_llama.results.table import compute_results
 from report.fake_run import HOSTILE, write_run
 
 
@@ -21,7 +21,7 @@ def page_text(page: Path) -> str:
 def test_a_whole_run_shows_every_part(run_dir: Path) -> None:
     tree = html.parse(str(run_dir / "report.html"))
     figures = {figure.get("id").removeprefix("figure-") for figure in tree.xpath("//figure")}
-    assert {"forest", "perplexity", "coverage", "loss-base", "loss-pretrain", "loss-tune-full"} <= figures
+    assert {"forest-base-adapted", "perplexity", "coverage", "loss-base", "loss-pretrain", "loss-tune-full"} <= figures
     assert {"funnel-corpus", "funnel-general", "reliability-usmle", "efficiency-full-usmle"} <= figures
     for figure in tree.xpath("//figure"):
         assert figure.xpath(".//*[local-name()='svg']/@aria-label")[0].strip()

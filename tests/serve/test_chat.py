@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pmc_llama.serve.chat import chat
+from pmc_llama.serve.chat import chat, loops
 from release.tiny import ANSWER, QUESTION
 
 ASKED = QUESTION.removeprefix("Question: ").removesuffix("\nAnswer:")
@@ -41,3 +41,15 @@ def test_a_long_conversation_keeps_within_the_context(model_folder: Path) -> Non
 
 def test_an_empty_line_ends(model_folder: Path) -> None:
     assert ANSWER.strip() not in talk(model_folder, ["", ASKED])
+
+
+def test_commands_are_known_and_not_asked(model_folder: Path) -> None:
+    shown = talk(model_folder, ["/help", "/nonsense", "/quit", ASKED])
+    assert shown.count("/new forgets the conversation") == 3 and "There is no /nonsense" in shown
+    assert ANSWER.strip() not in shown.replace("/help", "")
+
+
+def test_an_answer_that_repeats_itself_is_noticed() -> None:
+    assert loops("It is. " + "the pain of " * 6) and loops("-" * 60) and loops("ab\n" * 20)
+    assert not loops("1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24")
+    assert not loops("no no no") and not loops("")

@@ -91,7 +91,7 @@ def test_probabilities_are_the_scorers(url: str, model_folder: Path) -> None:
     from pmc_llama.model.load import load_for_inference
     from pmc_llama.qa.question import Question
     from pmc_llama.qa.score import score
-    from pmc_llama.qa.stats import probabilities
+    from pmc_llama.stats.calibration import probabilities
     from pmc_llama.tokens.convert import hf_tokenizer
 
     def post(value: object) -> tuple[int, dict[str, object]]:

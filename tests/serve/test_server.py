@@ -110,7 +110,7 @@ MALFORMED = {
     "no prompt": (b"{}", 400, "prompt: field required"),
     "empty": (b'{"prompt": []}', 400, "the prompt is empty"),
     "foreign ids": (b'{"prompt": [5, 100000]}', 400, "outside the model's vocabulary"),
-    "unknown field": (b'{"prompt": "a", "logprobs": 3}', 400, "logprobs is not supported by this server"),
+    "unknown field": (b'{"prompt": "a", "top_k": 3}', 400, "top_k is not supported by this server"),
     "two answers": (b'{"prompt": "a", "n": 2}', 400, "n: input should be 1"),
     "no temperature": (b'{"prompt": "a", "temperature": -1}', 400, "temperature: input should be greater than"),
     "too long": (json.dumps({"prompt": "word " * 400}).encode(), 400, "tokens, but the model's context holds 128"),

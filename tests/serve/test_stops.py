@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pmc_llama.serve.engine import Engine, Job, Piece
+from pmc_llama.serve.engine import Engine
+from pmc_llama.serve.jobs import Job, Piece
 from release.tiny import save_model, tiny_tokenizer
 
 WORDS = ["A", "B", "<|im_end|>", "C", "D", "</s>"]

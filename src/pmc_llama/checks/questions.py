@@ -8,12 +8,11 @@ from pmc_llama.checks.models import max_positions
 from pmc_llama.errors import RecipeError
 from pmc_llama.experiment.cells import asked_as
 from pmc_llama.experiment.instructions import instruction_examples, read_instructions
-from pmc_llama.qa.answer import shot_pool
 from pmc_llama.qa.encoding import encode_prompts
 from pmc_llama.qa.examples import question_examples
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.shots import choose_shots
+from pmc_llama.qa.shots import choose_shots, shot_pool
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.inputs import input_files, tokenizer_path

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from pmc_llama import __version__
-from pmc_llama.cli import inspection, models
-from pmc_llama.cli.options import DryRun, RecipePath, Retrain, Settings
+from pmc_llama.cli import evaluate, inspection, models, recipes
+from pmc_llama.cli.options import STAGES, DryRun, Overrides, RecipePath, Retrain, Settings, joined
 
 app = typer.Typer(
     name="pmc-llama",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="One recipe file from S2ORC shards to a medical LLaMA, and a report that says whether it got better.",
@@ -27,11 +27,12 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@app.command(epilog="Example: pmc-llama run minimed --until pretrain --set pretrain.lr=1e-5")
+@app.command(epilog="Example: pmc-llama run minimed pretrain.lr=1e-5 --until pretrain")
 def run(
     recipe: RecipePath,
+    overrides: Overrides = None,
     settings: Settings = None,
-    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help=f"Stop after this stage: {STAGES}.")] = None,
     force: Annotated[
         str | None,
         typer.Option(metavar="STAGE", help="Redo this stage; what depends on it follows if the result differs."),
@@ -42,12 +43,13 @@ def run(
     """Run a whole recipe. What is up to date stays, what was interrupted continues."""
     from pmc_llama.pipeline.run import run_recipe
 
-    run_recipe(recipe, settings, until=until, force=force, dry_run=dry_run, retrain=retrain)
+    run_recipe(recipe, joined(overrides, settings), until=until, force=force, dry_run=dry_run, retrain=retrain)
 
 
 @app.command(epilog="Example: pmc-llama report minimed --open")
 def report(
     recipe: RecipePath,
+    overrides: Overrides = None,
     settings: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Redo it although it is up to date.")] = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -58,7 +60,8 @@ def report(
     from pmc_llama.pipeline.run import run_recipe
 
     forced = "report" if force else None
-    page = run_recipe(recipe, settings, until="report", force=forced, dry_run=dry_run, retrain=retrain)
+    given = joined(overrides, settings)
+    page = run_recipe(recipe, given, until="report", force=forced, dry_run=dry_run, retrain=retrain)
     if show and not dry_run:
         import webbrowser
 
@@ -70,6 +73,7 @@ def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> 
 
     def verb(
         recipe: RecipePath,
+        overrides: Overrides = None,
         settings: Settings = None,
         force: Annotated[bool, typer.Option("--force", help="Redo it although it is up to date.")] = False,
         dry_run: DryRun = False,
@@ -78,7 +82,8 @@ def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> 
         from pmc_llama.pipeline.run import run_recipe
 
         forced = stage if force else None
-        run_recipe(recipe, settings, until=stage, force=forced, dry_run=dry_run, retrain=retrain)
+        given = joined(overrides, settings)
+        run_recipe(recipe, given, until=stage, force=forced, dry_run=dry_run, retrain=retrain)
 
     prefix = "corpus " if group is inspection.corpus else ""
     group.command(name, help=description, epilog=f"Example: pmc-llama {prefix}{name} minimed")(verb)
@@ -87,10 +92,11 @@ def _stage_verb(group: typer.Typer, name: str, stage: str, description: str) -> 
 _stage_verb(inspection.corpus, "build", "corpus", "Build the corpora: read, select, clean, deduplicate the papers.")
 _stage_verb(app, "tokenize", "tokens", "Encode the corpora into token stores.")
 _stage_verb(app, "pretrain", "pretrain", "Continue pre-training on the corpus. Under torchrun it uses all processes.")
-_stage_verb(app, "finetune", "finetune", "Tune the base and the adapted model in every regime of the recipe.")
-_stage_verb(app, "evaluate", "evaluate", "Score the test questions with every tuned model.")
+_stage_verb(app, "finetune", "finetune", "Tune the models in every regime of the recipe.")
+evaluate.add_to(app)
 inspection.add_to(app)
 models.add_to(app)
+recipes.add_to(app)
 
 
 def main() -> None:

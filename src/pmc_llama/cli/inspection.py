@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pmc_llama.cli.options import RecipePath, RunDirectory, Settings
+from pmc_llama.cli.options import RecipePath, Settings
 from pmc_llama.cli.tokens import tokens
 
 corpus = typer.Typer(no_args_is_help=True, help="Build and inspect a corpus of papers.")
@@ -17,14 +17,17 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(corpus, name="corpus")
     app.add_typer(tokens, name="tokens")
     app.add_typer(qa, name="qa")
-    app.command(epilog="Example: pmc-llama compare runs/minimed runs/higher-lr")(compare)
+    app.command(epilog="Example: pmc-llama compare runs/minimed runs/higher-lr:adapted")(compare)
 
 
 @corpus.command("stats", epilog="Example: pmc-llama corpus stats runs/minimed/corpus")
 def corpus_stats(
     folder: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus, as runs/minimed/corpus.")],
 ) -> None:
-    """Say what a corpus holds: papers, licences, years, sections, and what each rule removed."""
+    """Say what a corpus holds.
+
+    Papers, licences, years, sections, and what each rule removed.
+    """
     from rich.console import Console
 
     from pmc_llama.corpus.stats import corpus_stats as count
@@ -57,7 +60,10 @@ def corpus_audit(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="JATS articles, or tarballs of them.")],
     papers: Annotated[int | None, typer.Option(min=1, help="At most so many, in order of their names.")] = None,
 ) -> None:
-    """Check clean texts against the articles themselves, by publisher; exit status 1 for any finding."""
+    """Check clean texts against the articles themselves.
+
+    The table is by publisher; the exit status is 1 for any finding.
+    """
     from rich.console import Console
 
     from pmc_llama.corpus.audit import audit_folder, render_audit
@@ -110,14 +116,20 @@ def show_task(
 
 
 def compare(
-    run_a: RunDirectory,
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run to compare it with.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN[:MODEL]...",
+            help="Run directories, the first is the one that the others are compared with. `runs/mine:adapted` takes "
+            "one model; else each model is compared with its namesake.",
+        ),
+    ],
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as an HTML page.")] = None,
 ) -> None:
-    """Compare two runs on the questions that both answered, in pairs."""
+    """Compare runs or models on the questions that both answered."""
     from pmc_llama.report.compare import compare as compare_runs
 
-    comparison = compare_runs(run_a, run_b)
+    comparison = compare_runs(*runs)
     print(comparison.markdown(), end="")
     if page is not None:
         print(f"page: {comparison.write(page)}")

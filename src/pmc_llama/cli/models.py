@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor() -> None:
-    """Say in plain words what this machine can do, and which command to start with."""
+    """Say what this machine can do and how to start."""
     from pmc_llama.doctor import diagnose
 
     diagnosis = diagnose()
@@ -39,7 +39,7 @@ def plan(
     tflops: Annotated[float | None, typer.Option(help="Its dense bf16 peak.")] = None,
     settings: Settings = None,
 ) -> None:
-    """Before you rent GPUs: memory by part, whether it fits, tokens a second, hours, cost, disk."""
+    """Say what a recipe needs on GPUs: memory, time, cost."""
     from pmc_llama.model.gpus import asked_gpus
     from pmc_llama.plan import MFU, render
     from pmc_llama.plan import plan as make_plan
@@ -60,7 +60,7 @@ def update(
     replay: Annotated[float, typer.Option(help="Share of old papers in training.")] = 0.25,
     settings: Settings = None,
 ) -> None:
-    """Make the next revision of a run from papers that it has not seen."""
+    """Make the next revision of a run from new papers."""
     from pmc_llama.pipeline.run import run_recipe
     from pmc_llama.release.update import update as make_revision
 
@@ -81,7 +81,7 @@ def export(
         bool, typer.Option("--allow-worse", help="Also a revision that is significantly worse than the one before.")
     ] = False,
 ) -> None:
-    """Write a model of a run as a publishable Hugging Face folder with its card."""
+    """Write a model of a run as a Hugging Face folder with its card."""
     from pmc_llama.release.export import export_model
 
     export_model(run, out, which=model, merged=not adapter, base_repo=base_repo, dtype=dtype, allow_worse=allow_worse)
@@ -94,7 +94,10 @@ def convert(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder to write; must not exist.")],
 ) -> None:
-    """Turn GGUF or an old checkpoint (pytorch_model*.bin) into safetensors, running no code that it might hold."""
+    """Turn GGUF or an old checkpoint into safetensors.
+
+    Of `pytorch_model*.bin` no code that it might hold is run.
+    """
     from pmc_llama.model.convert import convert as convert_model
 
     convert_model(source, out)
@@ -121,16 +124,22 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     token: Token = None,
-    web: Annotated[bool, typer.Option("--web", help="Show the multiple-choice page instead of the API.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Show the multiple-choice page, too, at /.")] = False,
     beside: Annotated[str | None, typer.Option(help="With --web: a second model, shown beside the first.")] = None,
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Of the weights in memory; auto is fp32 on CPUs.")
+    ] = "auto",
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", help="For the tokens of running requests; default: 30% of what is free."),
+    ] = None,
 ) -> None:
-    """Answer OpenAI's API with a model, or show the multiple-choice page."""
+    """Serve a model through OpenAI's API, and as a page."""
     from pmc_llama.serve import server
+    from pmc_llama.serve.engine import Limits
 
-    if web:
-        server.serve_playground([*([beside] if beside else []), model], host=host, port=port, token=token)
-    else:
-        server.serve(model, host=host, port=port, token=token)
+    limits = Limits(memory_bytes=None if memory is None else int(memory * 2**30))
+    server.serve(model, host=host, port=port, token=token, page=web, beside=beside, dtype=dtype, limits=limits)
 
 
 def chat(

@@ -45,7 +45,10 @@ def export_tokens(
         Path | None, typer.Option(help="The store's tokenizer, to put BOS and EOS around each document.")
     ] = None,
 ) -> None:
-    """Copy a store into another tool's format, training and held-out documents apart."""
+    """Copy a store into another tool's format.
+
+    Training and held-out documents are kept apart.
+    """
     from pmc_llama.tokens.export import export_store
 
     for path in export_store(store, format, out, tokenizer):
@@ -63,7 +66,10 @@ def append_tokens(
     tokenizer: Annotated[Path, typer.Option(help="The store's tokenizer.")],
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
 ) -> None:
-    """Add those papers of a later corpus that the store does not have; what is there stays byte for byte."""
+    """Add the new papers of a later corpus to a store.
+
+    What is there stays byte for byte.
+    """
     from pmc_llama.recipe.tokens import TokensSection
     from pmc_llama.records.tokens import read_store_info
     from pmc_llama.tokens.encode import append_corpus

@@ -111,11 +111,10 @@ def _audit(xml: bytes, source: Source, cleaner: Cleaner) -> list[Finding]:
 def audit_text(source: Source, text: str) -> list[Finding]:
     """What is wrong with the clean text of an article."""
     lines = [line for line in text.split("\n") if line]
-    if lines and lines[0].startswith("# "):
-        lines = lines[1:]
+    title = lines.pop(0).removeprefix("# ") if lines and lines[0].startswith("# ") else ""
     clean = [(word, number) for number, line in enumerate(lines) for word in TOKEN.findall(line)]
     findings = _Alignment(source.blocks, clean).findings()
-    findings += _captions(source.captions, [word for word, _ in clean])
+    findings += _captions(source.captions, [word for word, _ in clean]) + _title(source.title, title)
     return findings + _wreckage(source, lines)
 
 
@@ -128,7 +127,9 @@ def _words(blocks: list[Block]) -> list[_Word]:
             if token in (CITATION, END):
                 depth += 1 if token == CITATION else -1
             else:
-                edge = FORMULA in (text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1])
+                before = text[match.start() - 1 : match.start()] if match.start() else ""
+                edge = FORMULA in (before, text[match.end() : match.end() + 1])
+                edge = edge or (before == END and len(token) == 1)  # the letter of a year
                 found.append(_Word(token, block.optional or depth > 0 or edge, number))
     return found
 
@@ -230,6 +231,16 @@ def _captions(captions: list[Block], clean: list[str]) -> list[Finding]:
                 found.append(Finding(kind, f"caption: {_plain(block.text)[:100]}"))
                 break
     return found
+
+
+def _title(source: Block, title: str) -> list[Finding]:
+    """Whether the title has every word that it must, in order, and no other."""
+    words, clean = _words([source]), TOKEN.findall(title)
+    left = iter(clean)
+    whole = all(any(word.text == other for other in left) for word in words if not word.optional)
+    told = iter(words)
+    sound = FORMULA in source.text or all(any(word.text == other for word in told) for other in clean)
+    return [] if whole and sound else [Finding("words", f"title: {_plain(source.text)[:100]} -> {title[:100]}")]
 
 
 def _wreckage(source: Source, lines: list[str]) -> list[Finding]:

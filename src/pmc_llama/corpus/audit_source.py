@@ -50,7 +50,13 @@ LEADS = (
 MAY_GO = re.compile(
     rf"(?:\W|\x01[^\x02]*\x02|\b(?i:{LEADS})\b|\b(?![a-z])[^\W\d_][\w'’]*|\b\d{{1,4}}[a-z]?\b|\b[a-z]\b)*"
 )
-LAST_NUMBER = re.compile(r"(?:^|[^\w.,])(?:\d+[xX])?\d+(?:[.,·]\d+)*$")
+LAST_NUMBER = re.compile(r"(?:^|[^\w.,])(?:[\d.,·]*[xX])?\d+(?:[.,·]\d+)*$|(?:^|[^\w.-])e$|\(\d+\.\d+\)$")
+POWER = re.compile(r"\(?\s*[-\u2010-\u2015\u2212].{1,20}|[A-Za-z](?:[-+\u2212]\d)?", re.DOTALL)
+"""A raised sign with letters, or one letter: a power behind some numbers, and else a mark."""
+LABELLED = {
+    *("list-item", "list", "def-list", "statement", "boxed-text", "fig-group", "table-wrap-group", "verse-group"),
+    *("disp-quote", "speech", "question", "answer", "array"),
+}
 
 
 class Block(msgspec.Struct):
@@ -67,6 +73,7 @@ class Source(msgspec.Struct):
     """An article: what stands in reading order, and the captions, which may stand anywhere."""
 
     publisher: str
+    title: Block
     blocks: list[Block]
     captions: list[Block]
 
@@ -94,6 +101,8 @@ class _Walk:
         self.references = {
             one.get("id") for ref in article.iter("{*}ref") for one in ref.iter() if one.get("id") is not None
         }
+        notes = [one for name in ("fn", "corresp", "aff", "author-notes") for one in article.iter(f"{{*}}{name}")]
+        self.notes = {one.get("id") for one in notes}
         self.blocks: list[Block] = []
         self.captions: list[Block] = []
         self.parts: list[str] = []
@@ -101,14 +110,20 @@ class _Walk:
 
     def source(self) -> Source:
         article = self.article
+        for part in article.findall("./{*}front/{*}article-meta/{*}title-group/*"):
+            if _name(part) in ("article-title", "subtitle"):
+                self._inline(part)
+                self._add(" ")
+        self._flush()
+        title = self.blocks.pop() if self.blocks else Block("")
         abstracts = article.findall("./{*}front/{*}article-meta/{*}abstract")
-        plain = [abstract for abstract in abstracts if abstract.get("abstract-type") is None]
-        self.optional = not plain  # the policy takes one of them
+        plain = [
+            one for one in abstracts if one.get("abstract-type") in (None, "main", "abstract", "normal", "section")
+        ]
+        self.optional = len(plain) != 1  # the policy takes one of them
         for abstract in plain or abstracts:
             self._walk_in(abstract)
         self.optional = False
-        for block in self.blocks:
-            block.line = False
         body = article.find("./{*}body")
         if body is not None:
             self._walk_in(body)
@@ -117,7 +132,7 @@ class _Walk:
         name = article.find(".//{*}publisher-name")
         name = article.find(".//{*}journal-title") if name is None else name
         publisher = " ".join("".join(map(str, name.itertext())).split()) if name is not None else "unknown"
-        return Source(publisher, self.blocks, self.captions)
+        return Source(publisher, title, self.blocks, self.captions)
 
     def _walk_in(self, element: Any) -> None:
         """A container: text straight in it, and its children."""
@@ -143,8 +158,12 @@ class _Walk:
         elif name in HOLDERS:
             self._add(" ")
             self._caption(child)
-        elif name == "label" and inside != "list-item":
+        elif name == "label" and inside not in LABELLED:
             self._mark(child, " ")
+        elif name in ("td", "th", "break") or (name == "code" and inside == "p"):
+            self._add(" ")
+            self._inline(child)
+            self._add(" ")
         elif name in ("label", "term", "speaker"):
             self._inline(child)
             self._flush()
@@ -157,8 +176,6 @@ class _Walk:
             self.optional = before
         elif name == "inline-formula" and not "".join(map(str, child.itertext())).strip():
             self.parts.append(FORMULA + CITATION + "formula" + END + FORMULA)  # a picture, which a word may stand for
-        elif name == "break":
-            self._add(" ")
         elif name in INLINE:
             self._inline(child)
         else:
@@ -169,26 +186,33 @@ class _Walk:
         if name == "xref" and self._cites(element):
             self._mark(element, "")
             return
-        if name == "sup" and self._is_exponent(element):
-            self.parts.append(EXPONENT)
+        exponent = self._exponent(element) if name == "sup" else ""
+        self.parts.append(exponent)
         self._add(element.text)
         for child in element:
             self._child(child, element)
             self._add(child.tail)
+        if exponent and (element.tail or "")[:1].isdigit():
+            self._add(" ")
 
     def _cites(self, xref: Any) -> bool:
         targets = (xref.get("rid") or "").split()
-        return xref.get("ref-type") in ("bibr", "fn", "table-fn", "corresp", "aff") or any(
-            target in self.references for target in targets
+        if any(target in self.references for target in targets):
+            return True
+        to_note = xref.get("ref-type") in ("fn", "table-fn", "corresp", "aff", "author-notes")
+        to_note = to_note or any(target in self.notes for target in targets)
+        return xref.get("ref-type") == "bibr" or (
+            to_note and len("".join(map(str, xref.itertext())).strip(" []()")) < 4
         )
 
-    def _is_exponent(self, sup: Any) -> bool:
+    def _exponent(self, sup: Any) -> str:
+        """The mark before the superscript of a number: of an exponent, or of what may be one."""
         words = "".join(map(str, sup.itertext())).strip()
-        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d[\d.,/\u2010-\u2015-]*", words) is None or any(
-            True for _ in sup.iter("{*}xref")
-        ):
-            return False
-        return LAST_NUMBER.search("".join(self.parts)[-20:]) is not None
+        if any(True for _ in sup.iter("{*}xref")) or LAST_NUMBER.search("".join(self.parts)[-20:]) is None:
+            return ""
+        if re.fullmatch(r"[-+\u2010-\u2015\u2212]?\s*\d[\d.,/\u2010-\u2015-]*", words):
+            return EXPONENT
+        return FORMULA if POWER.fullmatch(words) else ""
 
     def _mark(self, element: Any, blank: str) -> None:
         words = " ".join("".join(map(str, element.itertext())).split())
@@ -252,14 +276,23 @@ def _with_names(text: str) -> str:
         words = match.group()
         parts = words[1:-1].split(";")
         may_go = [MAY_GO.fullmatch(part) is not None and not NO_NAME.search(part) for part in parts]
-        if all(may_go):
+        if all(may_go) and not any(map(_topic, parts)):
             return _one_mark(words)
-        shown = [_one_mark(part) if goes else part for part, goes in zip(parts, may_go, strict=True)]
+        shown = [
+            _topic(part) + _one_mark(part[len(_topic(part)) :]) if goes else part
+            for part, goes in zip(parts, may_go, strict=True)
+        ]
         return words[0] + ";".join(shown) + words[-1]
 
     for _ in range(3 if CITATION in text else 0):  # from the inside out
         text = AROUND.sub(mark, text)
     return text
+
+
+def _topic(part: str) -> str:
+    """What stands before the names: words before a colon, or an abbreviation before a comma."""
+    found = re.match(r"[^:,\x01\x02]{2,60}:(?=\s*[A-Z\x01])|\s*[A-Z][A-Z0-9-]*[A-Z0-9](?=,\s*[A-Z]\w*[a-z]|\x01)", part)
+    return found.group() if found and not re.fullmatch(rf"(?:\W|\b(?i:{LEADS})\b)*", found.group()) else ""
 
 
 def _one_mark(text: str) -> str:

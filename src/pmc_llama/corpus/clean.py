@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from operator import attrgetter
 
 import msgspec
 
@@ -12,6 +13,7 @@ from pmc_llama.corpus.rules import layout, pes2o_layout, pes2o_refusal
 from pmc_llama.recipe.corpus import CleanSection
 from pmc_llama.recipe.registry import rules_of
 
+_TEXT = attrgetter("text")
 METADATA_KINDS = frozenset(("title", "venue"))
 BODY_KINDS = METADATA_KINDS | {"abstract", "sectionheader", "paragraph"}
 FLOAT_KINDS = frozenset(("figure", "figurecaption"))
@@ -82,4 +84,4 @@ class Cleaner:
 
 
 def _length(pieces: list[Piece]) -> int:
-    return sum([len(piece.text) for piece in pieces])
+    return sum(map(len, map(_TEXT, pieces)))

@@ -20,7 +20,7 @@ def signatures(texts: Sequence[str], section: NearSection) -> list[bytes | None]
     try:
         from rensa import RMinHash
     except ImportError:
-        raise PmcLlamaError("dedup.near needs the extra `corpus`: pip install 'pmc-llama[corpus]'") from None
+        raise PmcLlamaError("dedup.near needs the extra `near`: pip install 'pmc-llama[near]'") from None
     hashes = []
     for text in texts:
         words = word_hashes(text)

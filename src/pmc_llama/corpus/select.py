@@ -113,7 +113,7 @@ def language(text: str) -> str:
     try:
         import pycld2
     except ImportError:
-        raise PmcLlamaError("select.languages needs the extra `corpus`: pip install 'pmc-llama[corpus]'") from None
+        raise PmcLlamaError("select.languages needs the extra `language`: pip install 'pmc-llama[language]'") from None
     try:
         _, _, found = pycld2.detect(text[:LANGUAGE_CHARS].encode("utf-8", "replace"))
     except pycld2.error:  # characters that CLD2 does not take

@@ -1,18 +1,16 @@
-"""The comparison as a grid: {base, adapted} x regimes x seeds. One cell is one tuned model and its predictions."""
+"""The comparison as a grid: models x regimes x seeds. One cell is one model, tuned or not, and its predictions."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import adapted_model_path, base_model_path
+from pmc_llama.recipe.comparisons import BASE
+from pmc_llama.recipe.models import ChooseSection
 from pmc_llama.recipe.qa import TaskSection
-
-MODELS = ("base", "adapted")
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One regime applied to the base or to the adapted model with one seed."""
+    """One regime applied to one model with one seed."""
 
     regime: str
     model: str
@@ -25,12 +23,16 @@ class Cell:
 
 
 def cells(recipe: Recipe) -> list[Cell]:
-    """All cells in the order in which they run. A regime without tuning has no randomness, so it takes one seed."""
+    """All cells in the order in which they run. A regime without tuning has no randomness, so it takes one seed.
+
+    Further models than base and adapted are in the regimes that tune only if they say so.
+    """
     return [
         Cell(regime, model, seed)
         for regime, section in recipe.regimes.items()
         for seed in (recipe.seeds if section.tuned else recipe.seeds[:1])
-        for model in MODELS
+        for model in recipe.all_models
+        if not section.tuned or model not in recipe.models or recipe.models[model].tuned
     ]
 
 
@@ -39,15 +41,24 @@ def tuned_cells(recipe: Recipe) -> list[Cell]:
     return [cell for cell in cells(recipe) if recipe.regimes[cell.regime].tuned]
 
 
-def asked_as(recipe: Recipe, regime: str, task: str) -> TaskSection:
-    """How a regime asks a task: as the task says, but `zero_shot` and `few_shot` have shots of their own."""
-    section, how = recipe.tasks[task], recipe.regimes[regime]
+def asked_as(recipe: Recipe, regime: str, task: str, model: str = BASE) -> TaskSection:
+    """How a regime asks a model a task: as the task says, with what the model or the regime has of its own.
+
+    `zero_shot` shows no solved questions whatever the model says; `few_shot` as many as the model, else it, says.
+    """
+    section, how = asked_of(recipe, task, model), recipe.regimes[regime]
     if how.tuned:
         return section
-    shots = how.shots if how.kind == "few_shot" else 0
+    own = recipe.models[model].shots if model in recipe.models else None
+    shots = (how.shots if own is None else own) if how.kind == "few_shot" else 0
     return section.model_copy(update={"shots": shots, "shots_draw": how.shots_draw})
 
 
-def starting_model(recipe: Recipe, cell: Cell) -> Path | str:
-    """The model that a cell starts from."""
-    return base_model_path(recipe) if cell.model == "base" else adapted_model_path(recipe)
+def asked_of(recipe: Recipe, task: str, model: str) -> TaskSection:
+    """A task with the prompt, method and shots that a model has of its own; a prompt that is not chosen yet is not."""
+    section, other = recipe.tasks[task], recipe.models.get(model)
+    if other is None:
+        return section
+    prompt = None if isinstance(other.prompt, ChooseSection) else other.prompt
+    own = {"prompt": prompt, "method": other.method, "shots": other.shots}
+    return section.model_copy(update={key: value for key, value in own.items() if value is not None})

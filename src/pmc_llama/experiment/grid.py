@@ -1,24 +1,26 @@
 """Tunes one cell of the grid, asks it the test questions, and joins the predictions of all cells."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pmc_llama.experiment.cells import Cell, asked_as, starting_model
+from pmc_llama.experiment.cells import Cell, asked_as, cells
+from pmc_llama.experiment.models import model_of, starting_folder
 from pmc_llama.experiment.tuning import TuningData
-from pmc_llama.files import atomic_path, write_json
+from pmc_llama.files import atomic_path, read_record, write_json
 from pmc_llama.model.load import ModelOrigin
-from pmc_llama.qa.answer import Answer, Answerer, shot_pool
+from pmc_llama.qa.backends import Answer, Backend, open_backend
 from pmc_llama.qa.prompts import render
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.shots import shot_pool
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import tokenizer_path
+from pmc_llama.records.models import ModelFacts
 from pmc_llama.run_dir import RunDir
-from pmc_llama.tokens.encode import hf_tokenizer
 from pmc_llama.train.loop import train
 
 PREDICTIONS = pa.schema(
@@ -55,39 +57,37 @@ MADE_FROM = b"pmc_llama.made_from"
 def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, label: str, writes: bool) -> None:
     """Tune one cell into `out`; the same call goes on where one was interrupted."""
     regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
-    tally = data.tally(regime)
+    tally = data.tally(cell)
     if tally is not None and writes:
         write_json(out.instructions(*where), tally)
     train(
-        model=ModelOrigin(path=starting_model(recipe, cell)),
+        model=ModelOrigin(path=starting_folder(recipe, cell.model)),
         batches=data.batches(cell),
         options=regime,
         out=out.tuning(*where).root,
         export_to=out.tuned_model(*where),
-        tokenizer=data.tokenizer,
+        tokenizer=data.tokenizer(cell.model),
         seed=cell.seed,
         lora=regime.lora,
         label=label,
     )
 
 
-def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Answerer:
-    """The model of a cell, loaded when it is first asked."""
+def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Backend:
+    """What asks the model of a cell; weights are loaded when they are first needed."""
     regime, tuned = recipe.regimes[cell.regime], run.tuned_model(cell.regime, cell.model, cell.seed)
-    whole = regime.tuned and regime.lora is None
-    return Answerer(
-        tuned if whole else starting_model(recipe, cell),
-        hf_tokenizer(tokenizer_path(recipe)),
-        recipe.evaluate,
-        adapter=tuned if regime.lora is not None else None,
-    )
+    backend = model_of(recipe, cell.model)
+    if not regime.tuned:
+        return open_backend(backend)
+    whole = regime.lora is None
+    return open_backend(replace(backend, folder=tuned) if whole else replace(backend, adapter=tuned))
 
 
 def score_task(
-    recipe: Recipe, cell: Cell, task: str, questions: Sequence[Question], model: Answerer, out: RunDir, *, writes: bool
+    recipe: Recipe, cell: Cell, task: str, questions: Sequence[Question], model: Backend, out: RunDir, *, writes: bool
 ) -> None:
     """Ask one cell's model the questions of one task, and write its predictions into `out`."""
-    section = asked_as(recipe, cell.regime, task)
+    section = asked_as(recipe, cell.regime, task, cell.model)
     results = model.answer(
         section,
         questions,
@@ -97,8 +97,9 @@ def score_task(
     )
     if writes:
         protocol = "in_domain" if task in recipe.regimes[cell.regime].tasks else "out_of_domain"
-        rows = [_prediction(cell, task, protocol, *pair) for pair in zip(questions, results, strict=True)]
-        _write(rows, PREDICTIONS, out.task_predictions(cell.name, task))
+        rows = [prediction_row(cell, task, protocol, *pair) for pair in zip(questions, results, strict=True)]
+        write_json(out.asked_model(cell.name, task), model.describe())
+        write_rows(rows, PREDICTIONS, out.task_predictions(cell.name, task))
 
 
 def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[str, str], out: RunDir) -> None:
@@ -109,7 +110,27 @@ def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[s
         metadata = {MADE_FROM: msgspec.json.encode(dict(made_from), order="deterministic")}
         pq.write_table(table.replace_schema_metadata(metadata), partial)
     shown = [_question(recipe, question) for asked in tested.values() for question in asked]
-    _write(shown, QUESTIONS, out.questions)
+    write_rows(shown, QUESTIONS, out.questions)
+
+
+def describe_models(recipe: Recipe, run: RunDir, out: RunDir) -> None:
+    """Write down what is known of the models that are asked, as they are before tuning."""
+    asked = dict.fromkeys(cell.model for cell in cells(recipe))
+    write_json(out.models, {name: _facts(recipe, run, name) for name in asked})
+
+
+def _facts(recipe: Recipe, run: RunDir, name: str) -> ModelFacts:
+    """What is known of a model; of an endpoint what was known when it was asked, for it may be gone."""
+    section = recipe.models.get(name)
+    if section is not None and section.endpoint is not None:
+        files = [
+            run.asked_model(cell.name, task) for cell in cells(recipe) if cell.model == name for task in recipe.tasks
+        ]
+        known = [read_record(file, ModelFacts) for file in files if file.is_file()]
+        ways = dict.fromkeys(one.asked for one in known if one.asked)
+        if known:
+            return msgspec.structs.replace(known[-1], asked=", ".join(ways) or None)
+    return open_backend(model_of(recipe, name)).describe()
 
 
 def questions(recipe: Recipe, task: str) -> list[Question]:
@@ -117,7 +138,8 @@ def questions(recipe: Recipe, task: str) -> list[Question]:
     return load_questions(task, recipe.tasks[task], recipe.data_root, "test")
 
 
-def _prediction(cell: Cell, task: str, protocol: str, question: Question, result: Answer) -> dict[str, object]:
+def prediction_row(cell: Cell, task: str, protocol: str, question: Question, result: Answer) -> dict[str, object]:
+    """One answer as a row of the predictions."""
     return {
         "model": cell.model,
         "regime": cell.regime,
@@ -147,6 +169,7 @@ def _question(recipe: Recipe, question: Question) -> dict[str, object]:
     }
 
 
-def _write(rows: Iterable[Mapping[str, object]], schema: pa.Schema, path: Path) -> None:
+def write_rows(rows: Iterable[Mapping[str, object]], schema: pa.Schema, path: Path) -> None:
+    """Write rows as a Parquet file, atomically."""
     with atomic_path(path) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows), schema), partial)

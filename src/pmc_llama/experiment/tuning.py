@@ -2,66 +2,88 @@
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pmc_llama.experiment.cells import Cell
+from pmc_llama.experiment.cells import Cell, asked_of
 from pmc_llama.experiment.instructions import instruction_examples, read_instructions
+from pmc_llama.experiment.models import weights_of
 from pmc_llama.qa.examples import Example, TuningBatches, question_examples
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.inputs import input_files, tokenizer_path
+from pmc_llama.recipe.inputs import input_files
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.instructions import InstructionRows
 from pmc_llama.tokens.encode import hf_tokenizer
 
 
 class TuningData:
-    """The examples that regimes tune on. Regimes on the same questions, all seeds and both models share them."""
+    """The examples that regimes tune on; regimes on the same questions, seeds and like models share them."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.tokenizer = hf_tokenizer(tokenizer_path(recipe))
-        self._encoded: dict[str, tuple[list[list[Example]], InstructionRows | None]] = {}
+        self._tokenizers: dict[Path, Any] = {}
+        self._encoded: dict[str, dict[str, tuple[list[list[Example]], InstructionRows | None]]] = {}
 
     def batches(self, cell: Cell) -> TuningBatches:
         """The batches of one cell: the share of the examples that its regime and seed take, in the seed's order."""
         regime = self.recipe.regimes[cell.regime]
-        taken = [one for group in self._groups(regime) for one in take_fraction(group, regime.fraction, cell.seed)]
+        taken = [one for group in self._groups(cell)[0] for one in take_fraction(group, regime.fraction, cell.seed)]
         epochs = enough_epochs(regime, len(taken))
         return TuningBatches(taken, options=regime.model_copy(update={"epochs": epochs}), seed=cell.seed)
 
-    def tally(self, regime: RegimeSection) -> InstructionRows | None:
-        """What became of the instruction rows of a regime that has any."""
-        self._groups(regime)
-        return self._encoded[_key(regime)][1]
+    def tally(self, cell: Cell) -> InstructionRows | None:
+        """What became of the instruction rows of a cell whose regime has any."""
+        return self._groups(cell)[1]
 
-    def _groups(self, regime: RegimeSection) -> list[list[Example]]:
-        """All examples of a regime: a group a task, or one of instructions."""
-        key = _key(regime)
-        if key not in self._encoded:  # the last ones alone are kept: cells run regime by regime
-            self._encoded = {key: self._instructions(regime) if regime.files else (self._questions(regime), None)}
-        return self._encoded[key][0]
+    def tokenizer(self, model: str) -> Any:
+        """The tokenizer that a model is tuned with."""
+        path = weights_of(self.recipe, model).tokenizer
+        if path not in self._tokenizers:
+            self._tokenizers[path] = hf_tokenizer(path)
+        return self._tokenizers[path]
 
-    def _questions(self, regime: RegimeSection) -> list[list[Example]]:
-        tasks = {name: self.recipe.tasks[name] for name in regime.tasks}
+    def _groups(self, cell: Cell) -> tuple[list[list[Example]], InstructionRows | None]:
+        """All examples of a cell's regime: a group a task, or one of instructions, and what became of those."""
+        regime = self.recipe.regimes[cell.regime]
+        key, of_model = _key(regime), self._model_key(cell)
+        if key not in self._encoded:
+            self._encoded = {key: {}}  # the last ones alone are kept: cells run regime by regime
+        if of_model not in self._encoded[key]:
+            tokenizer = self.tokenizer(cell.model)
+            self._encoded[key][of_model] = (
+                self._instructions(regime, tokenizer)
+                if regime.files
+                else (self._questions(cell, regime, tokenizer), None)
+            )
+        return self._encoded[key][of_model]
+
+    def _model_key(self, cell: Cell) -> str:
+        """What of a model the examples depend on: its tokenizer, and its prompt where it has one of its own."""
+        other = self.recipe.models.get(cell.model)
+        prompt = None if other is None else str(other.prompt)
+        return str([str(weights_of(self.recipe, cell.model).tokenizer), prompt])
+
+    def _questions(self, cell: Cell, regime: RegimeSection, tokenizer: Any) -> list[list[Example]]:
+        tasks = {name: asked_of(self.recipe, name, cell.model) for name in regime.tasks}
         return [
             question_examples(
                 load_questions(name, section, self.recipe.data_root, "train"),
                 prompt=section.prompt,
                 answers=section.answers,
-                tokenizer=self.tokenizer,
+                tokenizer=tokenizer,
                 seq_len=regime.seq_len,
                 loss_on=regime.loss_on,
             )
             for name, section in tasks.items()
         ]
 
-    def _instructions(self, regime: RegimeSection) -> tuple[list[list[Example]], InstructionRows]:
+    def _instructions(self, regime: RegimeSection, tokenizer: Any) -> tuple[list[list[Example]], InstructionRows]:
         rows, tally = read_instructions(input_files(self.recipe.data_root, regime.files))
         examples = instruction_examples(
-            rows, tally, tokenizer=self.tokenizer, seq_len=regime.seq_len, loss_on=regime.loss_on
+            rows, tally, tokenizer=tokenizer, seq_len=regime.seq_len, loss_on=regime.loss_on
         )
         return [examples], tally
 

@@ -137,13 +137,17 @@ def file_inputs(recipe: Recipe, named: Iterable[Read]) -> list[Input]:
 
 def tokenizer_inputs(recipe: Recipe, *, template: bool) -> list[Input]:
     """The files that decide a tokenizer's ids, and with `template` how conversations are written."""
-    path = tokenizer_path(recipe)
+    return tokenizer_files(tokenizer_path(recipe), "tokenizer.path", template=template)
+
+
+def tokenizer_files(path: Path, key: str, *, template: bool) -> list[Input]:
+    """The same of a tokenizer's file or folder. Raises InputError, which names `key`, where there is no tokenizer."""
     if path.is_file():
         return [Input("tokenizer/tokenizer.model", (str(path),))]
     names = [*TOKENIZER_FILES, *(TEMPLATE_FILES if template else ())]
     files = [path / name for name in names if (path / name).is_file()]
     if not files:
-        raise InputError(f"tokenizer.path: {path} holds no tokenizer: expected tokenizer.model or tokenizer.json")
+        raise InputError(f"{key}: {path} holds no tokenizer: expected tokenizer.model or tokenizer.json")
     left_out = () if template else ("chat_template",)
     return [
         Input(f"tokenizer/{file.name}", (str(file),), left_out if file.name == "tokenizer_config.json" else ())

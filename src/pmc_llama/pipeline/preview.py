@@ -100,10 +100,10 @@ class _Sizes:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._data: TuningData | None = None
-        self._found: dict[tuple[str, int], tuple[int, int] | None] = {}
+        self._found: dict[tuple[str, int, str | None], tuple[int, int] | None] = {}
 
     def of(self, cell: Cell) -> tuple[int, int] | None:
-        key = cell.regime, cell.seed
+        key = cell.regime, cell.seed, cell.model if cell.model in self._recipe.models else None
         if key not in self._found:
             try:
                 self._data = self._data or TuningData(self._recipe)

@@ -77,14 +77,15 @@ def score(
     def work(todo: Sequence[int]) -> Iterator[tuple[int, Scored]]:
         encoded = dict(zip(todo, encode_prompts(tokenizer, [prompts[i] for i in todo]), strict=True))
         for i, values, truncated in _values(model, encoded, limit, batch_tokens):
-            lengths = _lengths(prompts[i], encoded[i], normalise)
-            yield i, _scored(questions[i].question_id, values, lengths, truncated)
+            divisors = lengths(prompts[i], [len(part) for part in encoded[i].continuations], normalise)
+            yield i, scored(questions[i].question_id, values, divisors, truncated)
 
     return share(len(questions), Scored, work, journal=journal, label="score")
 
 
-def _scored(question_id: str, values: Sequence[Value], lengths: Sequence[int], truncated: bool) -> Scored:
-    scores = tuple(value.logprob / length for value, length in zip(values, lengths, strict=True))
+def scored(question_id: str, values: Sequence[Value], divisors: Sequence[int], truncated: bool) -> Scored:
+    """Choose among options by their values, each divided by its divisor (see `lengths`)."""
+    scores = tuple(value.logprob / divisor for value, divisor in zip(values, divisors, strict=True))
     best = max(scores)
     return Scored(
         question_id=question_id,
@@ -160,11 +161,11 @@ def _shared_beginning(rows: Sequence[Row]) -> list[int]:
     return first[:size] if size >= MIN_SHARED_TOKENS else []
 
 
-def _lengths(prompt: Prompt, encoded: Encoded, normalise: Normalise) -> list[int]:
+def lengths(prompt: Prompt, token_counts: Sequence[int], normalise: Normalise) -> list[int]:
     """What each option's log-likelihood is divided by. Characters and bytes leave the leading blank out."""
     if normalise == "none":
         return [1] * len(prompt.continuations)
     if normalise == "tokens":
-        return [len(part) for part in encoded.continuations]
+        return list(token_counts)
     choices = [continuation.removeprefix(" ") for continuation in prompt.continuations]
     return [len(choice) if normalise == "chars" else len(choice.encode()) for choice in choices]

@@ -2,13 +2,25 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pmc_llama.errors import RecipeError
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.tasks import load_questions
+from pmc_llama.recipe.qa import TaskSection
 
 HARNESS_SEED = 1234
 """lm-evaluation-harness' default seed of the draw."""
+
+
+def shot_pool(name: str, section: TaskSection, data_root: Path) -> list[Question]:
+    """What the shots of a task come from: nothing if it has none, its training split if it has one, else its test."""
+    if section.shots == 0:
+        return []
+    if section.train is not None:
+        return load_questions(name, section, data_root, "train")
+    return load_questions(name, section.model_copy(update={"limit": None}), data_root, "test")
 
 
 def choose_shots(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pmc_llama.errors import PmcLlamaError
-from pmc_llama.model.accepted import longest_with_fixed_positions
 from pmc_llama.model.stops import end_ids
 from pmc_llama.recipe.qa import GenerationSection
 
@@ -38,6 +37,8 @@ class TransformersWriter:
 
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None, batch_tokens: int = 16384) -> None:
         from transformers import GenerationConfig
+
+        from pmc_llama.model.accepted import longest_with_fixed_positions  # not what vLLM's environment needs
 
         self._end_ids = end_ids(model.generation_config.eos_token_id, tokenizer)
         # Else the checkpoint's settings fill in what ours leave open.

@@ -68,7 +68,7 @@ class SelectSection(Section):
     fields: Annotated[list[str] | None, affects(HERE)] = None
     """Fields of study of Semantic Scholar (`Medicine`, `Biology` …); a paper is kept when it has one of them."""
     languages: Annotated[list[str] | None, affects(HERE)] = None
-    """ISO codes (`en`); told from the text by CLD2, which the extra `corpus` installs."""
+    """ISO codes (`en`); told from the text by CLD2, which the extra `language` installs."""
     min_chars: Annotated[int, affects(HERE)] = Field(default=0, ge=0)
     max_chars: Annotated[int | None, affects(HERE)] = Field(default=None, ge=1)
 

@@ -1,17 +1,25 @@
 """The whole experiment as types: what a recipe holds, and what must fit together in it."""
 
-import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from pmc_llama.recipe.base import Section
+from pmc_llama.recipe.comparisons import (
+    OWN_MODELS,
+    Pair,
+    check_comparisons,
+    check_models,
+    default_comparisons,
+    nearest,
+)
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.effects import NOTHING, affects
 from pmc_llama.recipe.minimed import MiniMedSection
+from pmc_llama.recipe.models import ModelSection
+from pmc_llama.recipe.primary import PrimarySection
 from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
 from pmc_llama.recipe.training import BaseSection, PretrainSection
@@ -42,7 +50,7 @@ class Recipe(Section):
     seed: Annotated[int, affects("world", "base", "pretrain")] = Field(default=0, ge=0, lt=SEEDS)
     """Of the synthetic world, the initial weights and the order of the training data."""
     seeds: Annotated[list[int], affects("tuning", "score")] = Field(default=[0], min_length=1)
-    """Seeds of the tuning runs; each regime is run once a seed for both models."""
+    """Seeds of the tuning runs; each regime that tunes is run once a seed for every model in it."""
     workers: Annotated[int | None, NOTHING] = Field(default=None, ge=1, le=4096)
     """Processes for corpus and tokens (None: one a core)."""
     data: Annotated[DataSection, NOTHING] = DataSection()
@@ -63,8 +71,15 @@ class Recipe(Section):
     tasks: Annotated[dict[str, TaskSection], NOTHING] = {}
     """Question sets by name."""
     regimes: Annotated[dict[str, RegimeSection], affects("tuning")] = {}
-    """Ways of tuning or asking, each applied to the base and to the adapted model."""
+    """Ways of tuning or asking, each applied to the base and to the adapted model, and to further ones."""
+    models: Annotated[dict[str, ModelSection], NOTHING] = {}
+    """Further models by name, asked the same questions: in the regimes that do not tune, and in all if `tuned`."""
+    comparisons: Annotated[list[tuple[str, str]], affects("report")] = []
+    """Pairs of models to compare, as `[[base, adapted], [meditron, adapted]]`; a difference is the second's accuracy
+    less the first's, and the first pair is the verdict's (none: base and every further model against adapted)."""
     evaluate: Annotated[EvaluateSection, affects("score")] = EvaluateSection()
+    primary: Annotated[PrimarySection, affects("report")] = PrimarySection()
+    """What the run is to find out."""
     update: Annotated[UpdateSection | None, NOTHING] = None
     """Make this run the next revision of another one; the corpus names the new papers only."""
 
@@ -95,7 +110,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names_are_folders(self) -> "Recipe":
-        for kind in (self.tasks, self.regimes, self.corpora):
+        for kind in (self.tasks, self.regimes, self.corpora, self.all_models):
             lower: dict[str, str] = {}
             for name in kind:
                 if lower.setdefault(name.lower(), name) != name:
@@ -106,7 +121,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Recipe":
-        for name in [self.name, *self.tasks, *self.regimes, *self.extra]:
+        for name in [self.name, *self.tasks, *self.regimes, *self.extra, *self.models]:
             if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
                 raise ValueError(
                     f"name {name!r} becomes a folder: use letters, digits, '.', '_' and '-' only, no dot at the end, "
@@ -116,7 +131,7 @@ class Recipe(Section):
             for task in section.tasks:
                 if task not in self.tasks:
                     raise ValueError(
-                        f"regimes.{regime}.tasks names {task!r}, which is not in tasks{_nearest(task, self.tasks)}"
+                        f"regimes.{regime}.tasks names {task!r}, which is not in tasks{nearest(task, self.tasks)}"
                     )
                 if self.tasks[task].train is None and section.kind != "instruct":
                     raise ValueError(f"regimes.{regime} tunes on {task!r}, but tasks.{task}.train is not given")
@@ -133,6 +148,34 @@ class Recipe(Section):
             raise ValueError("data.root is not given, and there is no `minimed` section that would write data")
         return self
 
+    @model_validator(mode="after")
+    def _the_primary_question_can_be_asked(self) -> "Recipe":
+        regime, tested = self.primary.regime, [name for name, task in self.tasks.items() if task.test is not None]
+        if regime is not None and regime not in self.regimes:
+            raise ValueError(f"primary.regime names {regime!r}, which is not in regimes{nearest(regime, self.regimes)}")
+        for task in self.primary.tasks:
+            if task not in tested:
+                raise ValueError(
+                    f"primary.tasks names {task!r}, which is no task with test questions{nearest(task, tested)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _models_can_be_asked_and_compared(self) -> "Recipe":
+        check_models(self.models, self.regimes)
+        check_comparisons(self.comparisons, self.all_models)
+        return self
+
+    @property
+    def all_models(self) -> list[str]:
+        """Names of all models: base, adapted, then the further ones."""
+        return [*OWN_MODELS, *self.models]
+
+    @property
+    def compared(self) -> list[Pair]:
+        """The pairs of models that are compared; the first is the primary question's."""
+        return self.comparisons or default_comparisons(self.all_models)
+
     @property
     def run_path(self) -> Path:
         """The run directory."""
@@ -148,8 +191,3 @@ class Recipe(Section):
     def data_root(self) -> Path:
         """The folder that relative input paths start from."""
         return Path(self.data.root) if self.data.root is not None else self.run_path / "data"
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""

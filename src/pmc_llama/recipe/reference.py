@@ -87,7 +87,7 @@ def _type(annotation: Any) -> str:  # noqa: PLR0911 - one case a kind of type
         case builtins.list:
             return f"list of {_type(arguments[0])}"
         case builtins.tuple:
-            return f"{len(arguments)} numbers"
+            return f"{len(arguments)} {'texts' if str in arguments else 'numbers'}"
         case _ if isinstance(annotation, type) and issubclass(annotation, Section):
             return "section"
         case _:

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pmc_llama.recipe.base import Section
-from pmc_llama.recipe.effects import affects, reads
+from pmc_llama.recipe.effects import NOTHING, affects, reads
 
 
 class UpdateSection(Section):
@@ -16,6 +16,8 @@ class UpdateSection(Section):
     """The run directory of the revision before."""
     replay: Annotated[float, affects("pretrain")] = Field(default=0.25, ge=0, lt=1)
     """Share of the training rows that are papers of earlier revisions, against forgetting."""
+    margin: Annotated[float, NOTHING] = Field(default=0.02, gt=0, lt=1)
+    """Loss of accuracy against the revision before, and against the first base, that would matter (0.02: 2 points)."""
 
     @property
     def run_path(self) -> Path:

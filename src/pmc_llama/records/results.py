@@ -1,13 +1,16 @@
 """`results.json`: accuracies and comparisons, computed from the predictions alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from pmc_llama.files import read_record
 
 Interval = tuple[float, float]
+Side = Literal["first", "second"]
+"""One of the two models of a comparison; differences are the second's less the first's."""
 
 
 class Accuracy(msgspec.Struct, frozen=True):
@@ -26,43 +29,61 @@ class Accuracy(msgspec.Struct, frozen=True):
     """Wilson."""
     macro_f1: float
     ece: float | None = None
-    """Expected calibration error; None where no probabilities are known."""
+    """Expected calibration error; None where no parsed answer has probabilities."""
     brier: float | None = None
     parse_rate: float = 1.0
     truncated: int = 0
     ties: int = 0
+    macro_f1_ci95: Interval | None = None
+    """Bootstrap."""
+    ece_ci95: Interval | None = None
+    """Bootstrap."""
+    ece_floor: float | None = None
+    """The ECE that these probabilities would have if each were exactly right."""
+
+
+class Mean(msgspec.Struct, frozen=True):
+    """One model's accuracy on one task in one regime: the mean over seeds, with Wilson's interval over questions."""
+
+    model: str
+    regime: str
+    task: str
+    protocol: str
+    seeds: int
+    n: int
+    mean: float
+    ci95: Interval
 
 
 class Difference(msgspec.Struct):
-    """Base against adapted on the same questions, for one regime, task and seed."""
+    """Two models on the same questions, for one regime, task and seed."""
 
     regime: str
     task: str
     seed: int
     n: int
     b: int
-    """Questions that only the base answers right."""
+    """Questions that only the first model answers right."""
     c: int
-    """Questions that only the adapted model answers right."""
+    """Questions that only the second model answers right."""
     delta: float
-    """Accuracy of adapted less that of base."""
+    """Accuracy of the second less that of the first."""
     ci95: Interval
     mcnemar_p: float
     holm_p: float = 1.0
+    first: str = "base"
+    second: str = "adapted"
 
 
 class OverSeeds(msgspec.Struct):
-    """Two models on the same questions over seeds; the questions are the units.
-
-    Where two runs or other pairs are compared, `base` is the first of the two, `adapted` the second.
-    """
+    """Two models on the same questions over seeds: seeds and questions are both drawn by chance."""
 
     seeds: int
     n: int
-    base_mean: float
-    base_ci95: Interval
-    adapted_mean: float
-    adapted_ci95: Interval
+    first_mean: float
+    first_ci95: Interval
+    second_mean: float
+    second_ci95: Interval
     delta_mean: float
     delta_sd: float | None
     delta_min: float
@@ -70,14 +91,19 @@ class OverSeeds(msgspec.Struct):
     ci95: Interval
     p: float
     holm_p: float = 1.0
+    se: float | None = None
+    """Standard error of the difference, and its degrees of freedom."""
+    df: float | None = None
+    unit: str = "models"
+    """What interval and p are about: these two `models`, these two models tuned again, or the `method`."""
 
-    def mean(self, model: str) -> float:
-        """Mean accuracy of `base` or `adapted`."""
-        return self.base_mean if model == "base" else self.adapted_mean
+    def mean(self, side: Side) -> float:
+        """Mean accuracy of one of the two."""
+        return self.first_mean if side == "first" else self.second_mean
 
-    def mean_ci95(self, model: str) -> Interval:
+    def mean_ci95(self, side: Side) -> Interval:
         """Wilson's interval of that mean."""
-        return self.base_ci95 if model == "base" else self.adapted_ci95
+        return self.first_ci95 if side == "first" else self.second_ci95
 
 
 class Summary(OverSeeds, kw_only=True):
@@ -86,6 +112,10 @@ class Summary(OverSeeds, kw_only=True):
     regime: str
     task: str
     protocol: str
+    first: str = "base"
+    second: str = "adapted"
+    primary: bool = False
+    """Whether it is part of the question that was fixed before the first score; else it is exploratory."""
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -105,13 +135,35 @@ class Results(msgspec.Struct, frozen=True):
     """All of it; a part that a run does not have is empty."""
 
     rows: list[Accuracy] = []
+    means: list[Mean] = []
     comparisons: list[Difference] = []
     summary: list[Summary] = []
     uncontaminated: list[Summary] = []
     """The summary without the test questions that stand in what models were trained on."""
+    original: list[Summary] = []
+    """Of a later revision: its adapted model against the base that all revisions started from (in `base`)."""
     baselines: list[Baseline] = []
     made_from: dict[str, str] = {}
     """The models and texts that the answers come from: content hash by piece of work."""
+
+    @property
+    def models(self) -> list[str]:
+        """The models that answered, in the order of the rows."""
+        return list(dict.fromkeys(row.model for row in self.rows))
+
+    @property
+    def compared(self) -> list[tuple[str, str]]:
+        """The pairs of models that are compared, the first and the second of each."""
+        return list(dict.fromkeys((row.first, row.second) for row in self.summary))
+
+    def between(self, pair: Sequence[str]) -> "Results":
+        """The same with the comparisons of one pair of models alone."""
+        first, second = pair
+        mine = {
+            part: [row for row in getattr(self, part) if (row.first, row.second) == (first, second)]
+            for part in ("comparisons", "summary", "uncontaminated")
+        }
+        return msgspec.structs.replace(self, **mine)
 
 
 def read_results(path: Path) -> Results:

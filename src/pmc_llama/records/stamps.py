@@ -114,6 +114,11 @@ def tuning_work(cell: str) -> str:
     return f"tune/{cell}"
 
 
+def choice_work(model: str) -> str:
+    """The piece of work that chooses a model's prompt."""
+    return f"choose/{model}"
+
+
 def answers_work(cell: str, task: str) -> str:
     """The piece of work that asks a cell's model a task."""
     return f"score/{cell}/{task}"

@@ -11,6 +11,7 @@ from pmc_llama.files import read_record, write_text
 from pmc_llama.hub import is_hub_id
 from pmc_llama.licenses import count_licenses
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import OWN_MODELS
 from pmc_llama.records.contamination import TaskFound, read_contamination
 from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
 from pmc_llama.records.environment import Environment
@@ -82,7 +83,7 @@ def results_table(results: Results) -> list[Line]:
     rows = {(row.model, row.regime, row.task, row.seed): row for row in results.rows}
     return [
         Line(rows["base", *key], rows["adapted", *key], pair)
-        for pair in results.comparisons
+        for pair in results.between(OWN_MODELS).comparisons
         for key in [(pair.regime, pair.task, pair.seed)]
     ]
 

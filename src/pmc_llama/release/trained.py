@@ -11,7 +11,7 @@ from pmc_llama.recipe import Recipe, parse_recipe
 from pmc_llama.recipe.inputs import base_model_path
 from pmc_llama.run_dir import RunDir
 
-TUNED = re.compile(r"(?P<regime>[^/]+)/(?P<model>base|adapted)/seed-(?P<seed>\d+)")
+TUNED = re.compile(r"(?P<regime>[^/]+)/(?P<model>[^/]+)/seed-(?P<seed>\d+)")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def recipe_from(file: Path, run_dir: Path) -> Recipe:
 
 
 def find_model(run_dir: Path, which: str) -> Trained:
-    """The model that `which` names: `base`, `adapted`, or a tuned one as `<regime>/<base|adapted>/seed-<n>`.
+    """The model that `which` names: `base`, `adapted`, or a tuned one as `<regime>/<model>/seed-<n>`.
 
     Raises InputError that lists the models there are if it is not among them.
     """

@@ -15,13 +15,14 @@ import yaml
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import OWN_MODELS
 from pmc_llama.records.corpus import read_corpus_summary
-from pmc_llama.records.results import Results, read_results
+from pmc_llama.records.results import read_results
+from pmc_llama.release.gate import Gate, compare_revision
 from pmc_llama.release.provenance import fitting_results
 from pmc_llama.release.trained import read_recipe, revisions_of
 from pmc_llama.run_dir import RunDir
 
-SIGNIFICANT = 0.05
 Run = Callable[..., object]
 """`run(recipe, settings, until=STAGE)` runs a recipe: the pipeline's `run_recipe`."""
 
@@ -37,14 +38,19 @@ class Revision:
     """Papers of them that the corpus lacked."""
     known: int
     better: tuple[str, ...]
-    """Regimes and tasks in which the new revision is significantly better than the previous one (Holm, 5 %)."""
-    worse: tuple[str, ...]
+    """Regimes and tasks in which the new revision is shown to be better than the previous one (Holm, 5 %)."""
+    gate: Gate
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """Regimes and tasks in which it is shown to be worse than an earlier model, and not within the margin."""
+        return self.gate.worse
 
     def __str__(self) -> str:
         lines = [
             f"{self.incoming:,} records came in: {self.new:,} new papers, {self.known:,} known ones",
-            f"significantly better: {', '.join(self.better) or 'nothing'}",
-            f"significantly worse: {', '.join(self.worse) or 'nothing'}",
+            f"better than the previous revision: {', '.join(self.better) or 'not shown'}",
+            *self.gate.lines(),
         ]
         verdict = "the revision is not to be published" if self.worse else f"the revision is in {self.run_dir}"
         return "\n".join([*lines, verdict])
@@ -82,30 +88,32 @@ def update(
             f"nothing new: of {came.documents_in:,} records in the new shards none is a paper that was not there"
         )
     run(new.update_recipe, list(settings))
-    better, worse = judge(read_results(new.results))
-    known = came.dropped.get("known", 0)
-    return Revision(out, came.documents_in, came.kept, known, tuple(better), tuple(worse))
-
-
-def judge(results: Results) -> tuple[list[str], list[str]]:
-    """(better, worse): where the results say that adapted differs significantly from base."""
-    pairs = [pair for pair in results.comparisons if pair.holm_p < SIGNIFICANT and pair.delta]
-    named = [(pair.delta > 0, f"{pair.regime}/{pair.task}/seed-{pair.seed}") for pair in pairs]
-    return [name for up, name in named if up], [name for up, name in named if not up]
+    results = read_results(new.results)
+    ours = results.between(OWN_MODELS).summary
+    better = [f"{row.regime}/{row.task}" for row in ours if row.holm_p < 0.05 and row.delta_mean > 0]
+    section = read_recipe(out).update
+    assert section is not None  # it was written above
+    gate = compare_revision(results, section.margin)
+    return Revision(out, came.documents_in, came.kept, came.dropped.get("known", 0), tuple(better), gate)
 
 
 def check_not_worse(run_dir: Path) -> None:
-    """Raises InputError for a revision that is significantly worse than the previous one, or was not compared."""
+    """Raises InputError for a revision that is shown to be worse than an earlier one, or was not compared."""
     update, run = read_recipe(run_dir).update, RunDir(run_dir)
     if update is None:
         return
     if not run.results.is_file():
         raise InputError(f"{run_dir} was not compared with the previous revision yet: let `pmc-llama update` finish")
-    worse = judge(fitting_results(run))[1]
-    if worse:
+    gate = compare_revision(fitting_results(run), update.margin)
+    if not gate.compared:
         raise InputError(
-            f"{run_dir} is significantly worse than {update.previous} in {', '.join(worse)}: "
-            "it is not exported unless you allow it (--allow-worse)"
+            f"{run_dir} was not compared with the previous revision by this version: write its report again "
+            "(`pmc-llama report`)"
+        )
+    if gate.worse:
+        raise InputError(
+            f"{run_dir} is worse than what was before (previous revision: {update.previous}) in "
+            f"{', '.join(gate.worse)}: it is not exported unless you allow it (--allow-worse)"
         )
 
 

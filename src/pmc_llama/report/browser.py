@@ -1,4 +1,4 @@
-"""The per-question browser's data: prompts, options and both models' probabilities as compact JSON."""
+"""The per-question browser's data: prompts, options and all models' probabilities as compact JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import polars as pl
 from markupsafe import Markup
+
+from pmc_llama.recipe.comparisons import in_order
 
 LIMIT_BYTES = 4_000_000
 """Questions beyond this much JSON are left out of the page, shared equally by the tasks; the page says how many."""
@@ -27,19 +29,20 @@ def browser(
 ) -> Browser | None:
     """The browser's data, or None where there are no questions or no predictions.
 
-    Where not all fit, the questions on which the two models disagree in some run are preferred, else the first ones.
+    Where not all fit, the questions on which models disagree in some run are preferred, else the first ones.
     """
     if questions is None or predictions is None or not len(questions) or not len(predictions):
         return None
     runs = predictions.select("regime", "seed").unique(maintain_order=True).rows()
-    answers = _answers(predictions, {run: i for i, run in enumerate(runs)})
+    models = in_order(predictions["model"].unique(maintain_order=True).to_list())
+    answers = _answers(predictions, runs, models)
     tasks = questions["task"].unique(maintain_order=True).to_list()
     shown: list[msgspec.Raw] = []
     for i, task in enumerate(tasks):
         rows = questions.filter(pl.col("task") == task).rows(named=True)
-        records = [_record(i, row, answers.get((task, row["question_id"]), {}), len(runs)) for row in rows]
+        records = [_record(i, row, answers.get((task, row["question_id"]), {}), len(runs), len(models)) for row in rows]
         shown += _fitting(records, limit_bytes // len(tasks))
-    data = {"tasks": tasks, "runs": runs, "questions": shown}
+    data = {"tasks": tasks, "runs": runs, "models": models, "questions": shown}
     return Browser(Markup(safe_json(data)), len(shown), len(questions))
 
 
@@ -52,17 +55,21 @@ def safe_json(value: Any) -> str:
 
 
 Answers = dict[tuple[int, int], list[Any]]
-"""By (run, 0 base | 1 adapted): [chosen, probabilities in thousandths, and the generated text where there is one]."""
+"""By (run, model): [chosen, probabilities in thousandths, and the generated text where there is one]."""
 
 
-def _answers(predictions: pl.DataFrame, index: dict[tuple[str, int], int]) -> dict[tuple[str, str], Answers]:
+def _answers(
+    predictions: pl.DataFrame, runs: list[tuple[str, int]], models: list[str]
+) -> dict[tuple[str, str], Answers]:
     """All answers by (task, question id)."""
+    place_of_run = {run: place for place, run in enumerate(runs)}
+    place_of_model = {model: place for place, model in enumerate(models)}
     found: dict[tuple[str, str], Answers] = {}
     thousandths = pl.col("probabilities").list.eval((1000 * pl.element()).round().cast(pl.Int16))
     columns = ("model", "regime", "seed", "task", "question_id", "chosen", "parsed")
     for row in predictions.select(*columns, thousandths=thousandths).iter_rows(named=True):
         answer = [row["chosen"], row["thousandths"] or [], *([row["parsed"]] if row["parsed"] else [])]
-        place = index[row["regime"], row["seed"]], int(row["model"] == "adapted")
+        place = place_of_run[row["regime"], row["seed"]], place_of_model[row["model"]]
         found.setdefault((row["task"], row["question_id"]), {})[place] = answer
     return found
 
@@ -77,11 +84,11 @@ class Shown(msgspec.Struct):
     options: list[str] = msgspec.field(name="o")
     gold: int = msgspec.field(name="g")
     answers: list[list[list[Any] | None]] = msgspec.field(name="a")
-    """Per run, of base and of adapted."""
+    """Per run, of each model."""
 
 
-def _record(task: int, row: Mapping[str, Any], answers: Answers, runs: int) -> Shown:
-    given = [[answers.get((run, model)) for model in (0, 1)] for run in range(runs)]
+def _record(task: int, row: Mapping[str, Any], answers: Answers, runs: int, models: int) -> Shown:
+    given = [[answers.get((run, model)) for model in range(models)] for run in range(runs)]
     return Shown(task, row["question_id"], row["subject"], row["prompt"], row["options"], row["gold"], given)
 
 
@@ -98,4 +105,4 @@ def _fitting(records: list[Shown], limit_bytes: int) -> list[msgspec.Raw]:
 
 
 def _disagree(answers: list[list[list[Any] | None]]) -> bool:
-    return any(base and adapted and base[0] != adapted[0] for base, adapted in answers)
+    return any(len({one[0] for one in models if one}) > 1 for models in answers)

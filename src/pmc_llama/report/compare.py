@@ -1,44 +1,60 @@
-"""Two runs side by side: the same questions answered in both, tested in pairs, and what the runs differ in."""
+"""Runs side by side: the same questions answered in all, tested in pairs, and what the runs differ in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
-from pmc_llama.records.results import OverSeeds, fields
+from pmc_llama.records.results import OverSeeds, Side, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.page import render
-from pmc_llama.report.predictions import Cell, cells, read_predictions
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import flat
-from pmc_llama.report.tables import over_seeds, with_holm
 from pmc_llama.report.text import count, listing, p_value, percent, points, signed_interval
-from pmc_llama.report.verdict import finding
-from pmc_llama.report.views import MODELS, mean_accuracy
+from pmc_llama.report.views import mean_accuracy, pair_columns, side_names
+from pmc_llama.results.comparisons import over_seeds, with_holm
+from pmc_llama.results.predictions import Cell, cells, read_predictions
 
-Key = tuple[str, str, str]
-"""Model, regime and task."""
+Key = tuple[str, str]
+"""Regime and task."""
+Answers = dict[str, dict[Key, dict[int, Cell]]]
+"""By model, then regime and task, then seed."""
 NOTE = (
-    "Means over the seeds that both runs have, on the same questions; difference: the second run less the first, with "
-    "the paired bootstrap 95 % interval; exact paired p, Holm's correction over the tasks of one model and regime."
+    "Means over the seeds that both have, on the same questions; difference: the second less the first, with its 95 % "
+    "interval over questions and seeds; Holm's correction over the tasks of one comparison and regime."
 )
 
 
-class BothRuns(OverSeeds, kw_only=True):
-    """The first run against the second, over seeds, for one model, regime and task."""
+class Compared(OverSeeds, kw_only=True):
+    """The answers of the first run against those of another, over seeds, for one model, regime and task."""
 
+    first: str
+    second: str
     model: str
+    """The model of the second; with another one of the first, both."""
     regime: str
     task: str
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What two runs share and in what they differ; `only` says what could not be compared, and why."""
+class Named:
+    """A run and what it is called here; `model` is the one that was asked for (None: all)."""
 
-    names: tuple[str, str]
+    run: Run
+    name: str
+    model: str | None
+    answers: Answers
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What runs share and in what they differ; `only` says what could not be compared, and why."""
+
+    names: tuple[str, ...]
     answers: Table
     differences: Table
     only: list[str]
@@ -50,49 +66,94 @@ class Comparison:
 
     def write(self, page: Path) -> Path:
         """Write it as one self-contained HTML page."""
-        write_text(page, render("compare.html", title=f"{self.names[1]} against {self.names[0]}", comparison=self))
+        title = f"{listing(self.names[1:])} against {self.names[0]}"
+        write_text(page, render("compare.html", title=title, comparison=self))
         return page
 
 
-def compare(run_a: Path, run_b: Path) -> Comparison:
-    """Compare two run directories cell by cell. Raises InputError if one has no usable predictions."""
-    runs = (Run(run_a), Run(run_b))
-    names = _names(runs)
-    answers_a, answers_b = (_by_key(run) for run in runs)
-    rows: list[BothRuns] = []
-    only = []
-    for key in dict.fromkeys([*answers_a, *answers_b]):
-        a, b = answers_a.get(key, {}), answers_b.get(key, {})
+def compare(*places: str | Path) -> Comparison:
+    """Compare the first run with each of the others, question by question.
+
+    A place is a run directory, or one with a model as `runs/mine:adapted`: without one each model is compared with its
+    namesake, with one it is compared with the first place's model. Raises InputError for fewer than two places, a
+    place without usable predictions, or a model that a run does not have.
+    """
+    if len(places) < 2:
+        raise InputError("a comparison takes two runs or more, the first is the one that the others are compared with")
+    first, *others = _named(places)
+    rows: list[Compared] = []
+    only: list[str] = []
+    for other in others:
+        for one, two in _models(first, other):
+            _compare_models((first, one), (other, two), rows, only)
+    tested = with_holm(rows, family=lambda row: (row.first, row.second, row.model, row.regime), p=lambda row: row.p)
+    named = [first, *others]
+    return Comparison(tuple(one.name for one in named), _answers_table(tested, named), _differences_table(named), only)
+
+
+def _models(first: Named, other: Named) -> list[tuple[str, str]]:
+    """Which model of the first is compared with which of the other."""
+    if first.model is None and other.model is None:
+        return [(model, model) for model in dict.fromkeys([*first.answers, *other.answers])]
+    two = other.model or first.model
+    assert two is not None
+    return [(first.model or two, two)]
+
+
+def _compare_models(first: tuple[Named, str], other: tuple[Named, str], rows: list[Compared], only: list[str]) -> None:
+    (left, one), (right, two) = first, other
+    of_left, of_right = left.answers.get(one, {}), right.answers.get(two, {})
+    model = one if one == two else f"{one} → {two}"
+    for key in dict.fromkeys([*of_left, *of_right]):
+        a, b = of_left.get(key, {}), of_right.get(key, {})
         seeds = [seed for seed in a if seed in b]
-        where = " · ".join(key)
+        where = " · ".join([model, *key])
         if not a or not b:
-            only.append(f"{where}: only in {names[0] if a else names[1]}")
+            only.append(f"{where}: only in {left.name if a else right.name}")
         elif not seeds:
             only.append(f"{where}: no seed in common")
         elif any(not _same_questions(a[seed], b[seed]) for seed in seeds):
             only.append(f"{where}: not the same questions, {_asked(a)} and {_asked(b)}")
         else:
-            both = over_seeds([(a[seed], b[seed]) for seed in seeds])
-            rows.append(BothRuns(model=key[0], regime=key[1], task=key[2], **fields(both)))
-    tested = with_holm(rows, family=lambda row: (row.model, row.regime), p=lambda row: row.p)
-    table = _answers_table(tested, names)
-    return Comparison(names, table, _differences_table(runs, names), only)
+            about: dict[str, Any] = {
+                "first": left.name,
+                "second": right.name,
+                "model": model,
+                "regime": key[0],
+                "task": key[1],
+            }
+            rows.append(Compared(**about, **fields(over_seeds([(a[seed], b[seed]) for seed in seeds]))))
 
 
-def _by_key(run: Run) -> dict[Key, dict[int, Cell]]:
-    found: dict[Key, dict[int, Cell]] = {}
-    for cell in cells(read_predictions(run.places.predictions)):
-        found.setdefault((cell.model, cell.regime, cell.task), {})[cell.seed] = cell
-    return found
-
-
-def _names(runs: tuple[Run, Run]) -> tuple[str, str]:
-    """What tells the runs apart: their names, else their folders' names, else their paths."""
+def _named(places: Sequence[str | Path]) -> list[Named]:
+    """The runs with what tells them apart: their names, else their folders' names, else their paths; then the model."""
+    split = [_split(str(place)) for place in places]
+    runs = [Run(path) for path, _ in split]
     for run in runs:
         if not run.path.is_dir():
             raise InputError(f"{run.path} is not a run directory")
-    named = [(run.name, run.path.resolve().name, str(run.path)) for run in runs]
-    return next(((a, b) for a, b in zip(*named, strict=True) if a != b), (named[0][2], named[1][2]))
+    ways = ([run.name for run in runs], [run.path.resolve().name for run in runs], [str(run.path) for run in runs])
+    labels = next((one for one in ways if len(set(one)) == len({run.path for run in runs})), ways[-1])
+    found = []
+    for run, label, (_, model) in zip(runs, labels, split, strict=True):
+        answers = _answers(run)
+        if model is not None and model not in answers:
+            raise InputError(f"{run.path} has no answers of a model {model!r}; it has {', '.join(answers) or 'none'}")
+        found.append(Named(run, label if model is None else f"{label}:{model}", model, answers))
+    return found
+
+
+def _split(place: str) -> tuple[Path, str | None]:
+    """A run directory and the model behind a colon, if there is one; a folder's own name may hold one."""
+    head, colon, model = place.rpartition(":")
+    return (Path(place), None) if not colon or Path(place).is_dir() else (Path(head), model)
+
+
+def _answers(run: Run) -> Answers:
+    found: Answers = {}
+    for cell in cells(read_predictions(run.places.predictions)):
+        found.setdefault(cell.model, {}).setdefault((cell.regime, cell.task), {})[cell.seed] = cell
+    return found
 
 
 def _same_questions(a: Cell, b: Cell) -> bool:
@@ -103,37 +164,40 @@ def _asked(seeds: dict[int, Cell]) -> str:
     return listing([count(number) for number in sorted({len(cell.gold) for cell in seeds.values()})])
 
 
-def _answers_table(rows: list[BothRuns], names: tuple[str, str]) -> Table:
+def _answers_table(rows: list[Compared], named: Sequence[Named]) -> Table:
+    pairs = [(named[0].name, other.name) for other in named[1:]]
     columns = [
+        *pair_columns(pairs),
         Column("model", "Model"),
         Column("regime", "Regime"),
         Column("task", "Task"),
         Column("seeds", "Seeds", count),
         Column("n", "Questions", count),
-        Column("base_mean", names[0], percent),
-        Column("adapted_mean", names[1], percent),
+        *(Column(f"{side}_mean", name, percent) for side, name in side_names(pairs).items()),
         Column("delta_mean", "Difference", points, "points"),
         Column("holm_p", "Holm p", p_value),
     ]
-    return Table(
-        "comparison", "The same questions in both runs", columns, [_answers_row(row) for row in rows], NOTE, True
-    )
+    found = [_answers_row(row) for row in rows]
+    return Table("comparison", "The same questions in both runs", columns, found, NOTE, True)
 
 
-def _answers_row(row: BothRuns) -> Row:
-    means = {f"{model}_mean": mean_accuracy(row, model) for model in MODELS}
-    tone = finding(row).replace("none", "")
-    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), tone)
-    key = {"model": row.model, "regime": row.regime, "task": row.task}
+def _answers_row(row: Compared) -> Row:
+    sides: tuple[Side, Side] = ("first", "second")
+    means = {f"{side}_mean": mean_accuracy(row, side) for side in sides}
+    delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95))
+    key = {"first": row.first, "second": row.second, "model": row.model, "regime": row.regime, "task": row.task}
     return Row(fields(row) | means | {"delta_mean": delta}, row.model, key)
 
 
-def _differences_table(runs: tuple[Run, Run], names: tuple[str, str]) -> Table:
+def _differences_table(named: Sequence[Named]) -> Table:
     """Settings and versions that differ."""
-    a, b = (_settings(run) for run in runs)
-    columns = [Column("key", "Setting"), Column("a", names[0]), Column("b", names[1])]
-    keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key) and key != "recipe.run_dir"]
-    rows = [Row({"key": key, "a": a.get(key), "b": b.get(key)}) for key in keys]
+    settings = {one.name: _settings(one.run) for one in named}
+    columns = [Column("key", "Setting"), *(Column(f"of-{i}", name) for i, name in enumerate(settings))]
+    rows = []
+    for key in dict.fromkeys(key for of_run in settings.values() for key in of_run):
+        values = [of_run.get(key) for of_run in settings.values()]
+        if len(set(values)) > 1 and key != "recipe.run_dir":
+            rows.append(Row({"key": key} | {f"of-{i}": value for i, value in enumerate(values)}))
     return Table("settings", "In what the runs differ", columns, rows)
 
 

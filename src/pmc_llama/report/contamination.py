@@ -3,12 +3,11 @@
 import msgspec
 
 from pmc_llama.records.contamination import Contamination
-from pmc_llama.records.results import Results, fields
+from pmc_llama.records.results import Results, Summary, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.run import Run
 from pmc_llama.report.text import count, listing, p_value, percent, plural, points, signed_interval
-from pmc_llama.report.verdict import finding
-from pmc_llama.report.views import MODELS
+from pmc_llama.report.views import pair_columns, side_names
 
 
 def text_name(name: str) -> str:
@@ -43,33 +42,36 @@ def contamination_table(found: Contamination) -> Table:
 
 
 def uncontaminated_table(results: Results) -> Table:
-    """Base against adapted on the questions that were not found, for the tasks of which some were."""
+    """Two models on the questions that were not found, for the tasks of which some were."""
+    named = side_names(results.compared)
     columns = [
+        *pair_columns(results.compared),
         Column("regime", "Regime"),
         Column("task", "Task"),
         Column("n", "Questions left", count),
-        *(Column(f"{model}_mean", model.capitalize(), percent, "of all questions beneath") for model in MODELS),
+        *(Column(f"{side}_mean", name, percent, "of all questions beneath") for side, name in named.items()),
         Column("delta_mean", "Difference", points, "points"),
         Column("holm_p", "Holm p", p_value),
     ]
-    everything = {(row.regime, row.task): row for row in results.summary}
+    everything = {_about(row): row for row in results.summary}
     rows = []
     for row in results.uncontaminated:
-        key = {"regime": row.regime, "task": row.task}
-        of_all = everything[row.regime, row.task]
+        key = {"first": row.first, "second": row.second, "regime": row.regime, "task": row.task}
+        of_all = everything[_about(row)]
         accuracies = {
-            f"{model}_mean": Value(row.mean(model), percent(row.mean(model)), percent(of_all.mean(model)))
-            for model in MODELS
+            f"{side}_mean": Value(row.mean(side), percent(row.mean(side)), percent(of_all.mean(side))) for side in named
         }
-        delta = Value(
-            row.delta_mean, points(row.delta_mean), signed_interval(row.ci95), finding(row).replace("none", "")
-        )
+        delta = Value(row.delta_mean, points(row.delta_mean), signed_interval(row.ci95))
         rows.append(Row(fields(row) | accuracies | {"delta_mean": delta}, "", key))
     note = (
-        "Means over seeds, without the questions that stand in a text that a model was trained on. Paired "
-        "bootstrap 95 % interval; Holm's correction over all tasks of the regime."
+        "Means over seeds, without the questions that stand in a text that a model was trained on. 95 % interval over "
+        "questions and seeds; Holm's correction over all tasks of the regime."
     )
     return Table("uncontaminated", "Accuracy without the questions found", columns, rows, note, sortable=True)
+
+
+def _about(row: Summary) -> tuple[str, str, str, str]:
+    return row.first, row.second, row.regime, row.task
 
 
 def examples_table(found: Contamination) -> Table:

@@ -3,9 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from pmc_llama.recipe.comparisons import in_order
 from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.run import Run
-from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, MUTED, Figure, figure, legend
+from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, MUTED, Figure, figure, legend, model_colours
 from pmc_llama.report.text import count, decimal, percent
 
 POINTS = 150
@@ -43,7 +44,8 @@ def tuning(run: Run) -> list[Figure]:
             _, regime, model, _ = key.split("/")
             found.setdefault((regime, model), []).append(metrics.loss_curve())
     regimes = dict.fromkeys([*run.regimes, *(regime for regime, _ in found)])
-    curves = {name: {model: found.get((name, model), []) for model in ("base", "adapted")} for name in regimes}
+    models = in_order([model for _, model in found])
+    curves = {name: {model: found.get((name, model), []) for model in models} for name in regimes}
     tuned = {name: of for name, of in curves.items() if any(of.values())}
     return [_curves(f"loss-tune-{name}", f"Tuning: {name}", LOSS_UNIT, of) for name, of in tuned.items()]
 
@@ -82,9 +84,18 @@ def forgetting(run: Run) -> list[str]:
     return sentences
 
 
+def general_perplexity(run: Run) -> tuple[float, float] | None:
+    """Perplexity on held-out general text before and after continued pre-training; None where it was not measured."""
+    metrics = run.training.get("train/pretrain")
+    measured = metrics.heldout_curve("general", "perplexity") if metrics else []
+    return (measured[0][1], measured[-1][1]) if len(measured) > 1 else None
+
+
 def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) -> Figure:
     """One panel; each label may hold several curves (seeds), drawn alike."""
     shown = {label: [thinned(curve) for curve in group if curve] for label, group in curves.items() if any(group)}
+
+    colours = _colours(list(shown))
 
     def plot(axes: Axes) -> None:
         for label, group in shown.items():
@@ -92,7 +103,7 @@ def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) ->
             for i, curve in enumerate(group):
                 x, y = zip(*curve, strict=True)
                 marker = "o" if measured else None
-                axes.plot(x, y, color=_colour(label), label=label if i == 0 else None, marker=marker, markersize=3)
+                axes.plot(x, y, color=colours[label], label=label if i == 0 else None, marker=marker, markersize=3)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel(unit)
         if name == "coverage":
@@ -112,6 +123,8 @@ def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) ->
     return figure(name, title, plot, alt=f"{title}, {unit}: {', '.join(ends)}", columns=columns, rows=data, note=note)
 
 
-def _colour(label: str) -> str:
+def _colours(labels: list[str]) -> dict[str, str]:
+    """A colour for each curve; a model has the same one as in the other figures, as far as these hold the same."""
     known = {"base": BASE, "training": BASE, "all": BASE, "adapted": ADAPTED, "corpus": ADAPTED, "general": GENERAL}
-    return known.get(label.removeprefix("held-out "), MUTED)
+    others = model_colours([name for name in labels if name.removeprefix("held-out ") not in known])
+    return {name: known.get(name.removeprefix("held-out "), others.get(name, MUTED)) for name in labels}

@@ -11,11 +11,14 @@ from markupsafe import Markup
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
+from pmc_llama.recipe.comparisons import OWN_MODELS, Pair
 from pmc_llama.report import text
 from pmc_llama.report.browser import browser
+from pmc_llama.report.curves import general_perplexity
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import all_sections, flat
-from pmc_llama.report.verdict import judge
+from pmc_llama.report.text import plural
+from pmc_llama.report.verdict import SMALL, judge
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("pmc_llama.report"),
@@ -36,14 +39,24 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     if not run_dir.is_dir():
         raise InputError(f"{run_dir} is not a run directory")
     run = Run(run_dir)
-    verdict = judge(run.results, run.regimes)
+    pair = _pair(run)
+    results = run.results.between(pair)
+    verdict = judge(
+        results,
+        run.regimes,
+        margin=run.primary.margin if run.primary else SMALL,
+        general=general_perplexity(run) if pair == OWN_MODELS else None,
+        changes=run.primary_changes,
+    )
     sections = all_sections(run, verdict.regime)
     html = render(
         "report.html",
-        title=title or f"{run.name}: base against adapted",
+        title=title or f"{run.name}: {_title(run.results.models)}",
         run=run,
         verdict=verdict,
-        strip=[row for row in run.results.summary if row.regime == verdict.regime],
+        strip=[row for row in results.summary if row.regime == verdict.regime],
+        fixed=run.primary is not None,
+        margin=run.primary.margin if run.primary else SMALL,
         sections=sections,
         browser=browser(run.questions, run.predictions),
         environment=flat(msgspec.to_builtins(run.environment)) if run.environment else [],
@@ -54,6 +67,19 @@ def build_report(run_dir: Path, *, title: str | None = None) -> Path:
     page = run.places.page
     write_text(page, html)
     return page
+
+
+def _pair(run: Run) -> Pair:
+    """The two models that the verdict is about: the primary question's, else the first that are compared."""
+    compared = run.results.compared
+    asked = None if run.primary is None else run.primary.comparison
+    return asked if asked in compared else next(iter(compared), OWN_MODELS)
+
+
+def _title(models: list[str]) -> str:
+    """What the page is about."""
+    others = len([name for name in models if name not in OWN_MODELS])
+    return "base against adapted" + (f", and {plural(others, 'other model')}" if others else "")
 
 
 def render(template: str, **values: Any) -> str:

@@ -6,13 +6,15 @@ stated, and its digits fit neither 500 nor 1,000; answers question by question w
 test is possible: intervals and p are those of two independent samples, which are too wide for a true pair.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pmc_llama.qa.stats import Z95, unpaired_se, wilson
 from pmc_llama.recipe import Recipe
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import count, interval, listing, p_equals, p_value, percent, points, signed_interval
+from pmc_llama.stats.intervals import Z95, wilson
+from pmc_llama.stats.paired import unpaired_se
 
 COLUMNS = {
     "medqa/out_of_domain": Column("medqa/out_of_domain", "MedQA-USMLE", percent, "out of domain"),
@@ -25,7 +27,9 @@ SIZES = {"medqa/out_of_domain": (1273,), "medqa/in_domain": (1273,), "medmcqa": 
 NOTE = (
     "Numbers that the authors of PMC-LLaMA printed, not measured here. Intervals and p are ours: Wilson, and the "
     "unpaired z test on counts, since single answers were not published. The size of their PubMedQA test is not known: "
-    "p is given for 1\u202f000 and for 500 questions. The in-domain MedQA column was tuned on MedQA alone."
+    "p is given for 1\u202f000 and for 500 questions. The in-domain MedQA column was tuned on MedQA alone. People, "
+    "InstructGPT and ChatGPT: not tuned, in whatever column; the authors took these rows from LMFlow, without numbers "
+    "of questions, so that they have no interval."
 )
 
 
@@ -48,6 +52,23 @@ PAIRS = (
 )
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A row of the published table that is part of no pair, in percent; None where nothing was printed."""
+
+    method: str
+    model: str
+    percent: tuple[float | None, float | None, float | None, float | None]
+
+
+REFERENCES = (
+    Reference("people", "pass mark", (50.0, None, None, 60.0)),
+    Reference("people", "experts", (87.0, None, 90.0, 78.0)),
+    Reference("zero-shot", "InstructGPT-175B", (46.0, None, 44.0, 73.2)),
+    Reference("zero-shot", "ChatGPT", (57.0, None, 44.7, 63.9)),
+)
+
+
 def unpaired_p(n: int, k_x: int, k_y: int) -> float:
     """Two-sided p of the z test for two accuracies on n questions each, as if the questions were not the same."""
     se = unpaired_se(n, k_x, k_y)
@@ -57,7 +78,7 @@ def unpaired_p(n: int, k_x: int, k_y: int) -> float:
 def published_table(formats: set[str]) -> Table:
     """The published rows of the tasks whose format is among `formats`; empty if none is."""
     columns = {key: column for key, column in COLUMNS.items() if key.split("/")[0] in formats}
-    rows: list[Row] = []
+    rows = [row for one in REFERENCES if (row := _reference(one, columns)) is not None]
     for pair in PAIRS if columns else ():
         places = [list(COLUMNS).index(key) for key in columns]
         cells = list(zip(columns, places, strict=True))
@@ -71,6 +92,14 @@ def published_table(formats: set[str]) -> Table:
         rows.append(Row({"method": pair.method, "model": "difference", **differences}, "published difference", about))
     head = [Column("method", "Published"), Column("model", "Model")]
     return Table("published", "Published for PMC-LLaMA, tested here", [*head, *columns.values()], rows, NOTE)
+
+
+def _reference(one: Reference, columns: Iterable[str]) -> Row | None:
+    """What people or a model without a pair scored; None where no column has anything of it."""
+    printed = {key: share for key, share in zip(COLUMNS, one.percent, strict=True) if key in columns}
+    values = {key: Value(share / 100, percent(share / 100, 2)) for key, share in printed.items() if share is not None}
+    about = {"method": one.method, "pair": one.model}
+    return Row({"method": one.method, "model": one.model, **values}, "published", about) if values else None
 
 
 def _accuracy(key: str, value: float) -> Value:

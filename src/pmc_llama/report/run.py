@@ -14,10 +14,14 @@ from pmc_llama.records.contamination import Contamination, TaskFound, read_conta
 from pmc_llama.records.corpus import CorpusSummary, read_corpus_summary
 from pmc_llama.records.environment import Environment
 from pmc_llama.records.instructions import InstructionRows
+from pmc_llama.records.models import ModelFacts, read_models
+from pmc_llama.records.primary import Primary, read_primary
+from pmc_llama.records.prompts import PromptChoice, read_choice
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.records.tokens import StoreInfo, read_store_info
 from pmc_llama.records.training import Metrics, read_metrics
-from pmc_llama.report.predictions import read_predictions
+from pmc_llama.report.primary import changes, in_force, primary_question
+from pmc_llama.results.predictions import read_predictions
 from pmc_llama.run_dir import CorpusDir, RunDir
 
 LOOKED_INTO = 2000
@@ -82,6 +86,18 @@ class Run:
         return file.read_text() if file.is_file() else ""
 
     @cached_property
+    def primary(self) -> Primary | None:
+        """The question that the verdict answers."""
+        asked = None if self.recipe is None else primary_question(self.recipe)
+        return in_force(read_primary(self.places.primary), asked, set(self.regimes))
+
+    @cached_property
+    def primary_changes(self) -> str:
+        """What is to be said of that question; mostly nothing."""
+        asked = None if self.recipe is None else primary_question(self.recipe)
+        return changes(read_primary(self.places.primary), asked)
+
+    @cached_property
     def environment(self) -> Environment | None:
         """Versions, hardware and commit of the run."""
         file = self.places.environment
@@ -91,6 +107,17 @@ class Run:
     def results(self) -> Results:
         """The value of `results.json`."""
         return read_results(self.places.results)
+
+    @cached_property
+    def models(self) -> dict[str, ModelFacts]:
+        """What is known of the models that were asked."""
+        return read_models(self.places.models)
+
+    @cached_property
+    def choices(self) -> dict[str, PromptChoice]:
+        """Which prompts were chosen, by model; of models that the run still has."""
+        found = {name: read_choice(file) for name, file in self.places.prompt_choices().items()}
+        return {name: choice for name, choice in found.items() if choice is not None and name in self.models}
 
     @cached_property
     def contamination(self) -> Contamination:

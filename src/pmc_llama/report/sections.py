@@ -1,47 +1,17 @@
 """The parts of the page: which tables, figures and sentences a run gives, and what stands there if it gives none."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from pmc_llama.report import contamination, corpora, curves, figures, views
 from pmc_llama.report.layout import Column, Row, Table
-from pmc_llama.report.predictions import cells
+from pmc_llama.report.models import models_section
 from pmc_llama.report.published import published_table, real_formats
 from pmc_llama.report.run import Run
+from pmc_llama.report.section import Section
 from pmc_llama.report.subjects import subjects_table
-from pmc_llama.report.svg import Figure
 from pmc_llama.report.text import count, percent
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page: `missing` is the sentence that stands there where the run has nothing to show."""
-
-    name: str
-    title: str
-    tables: Sequence[Table] = ()
-    figures: Sequence[Figure] = ()
-    sentences: Sequence[str] = ()
-    missing: str = ""
-    more_figures: Sequence[Figure] = ()
-    """Figures that are folded away."""
-
-    @property
-    def empty(self) -> bool:
-        """Whether the run has nothing to show here."""
-        return not (self.tables or self.figures or self.sentences or self.more_figures)
-
-
-def all_sections(run: Run, regime: str | None) -> list[Section]:
-    """The page's parts in their order; `regime` is the verdict's."""
-    return [
-        results_section(run, regime),
-        calibration_section(run, regime),
-        training_section(run),
-        corpus_section(run),
-        contamination_section(run),
-    ]
+from pmc_llama.results.predictions import cells
 
 
 def results_section(run: Run, regime: str | None) -> Section:
@@ -50,7 +20,7 @@ def results_section(run: Run, regime: str | None) -> Section:
     tables = [
         views.paper_table(results, run.recipe),
         published_table(real_formats(run.recipe)),
-        subjects_table(run.predictions, run.questions, regime),
+        subjects_table(run.predictions, run.questions, regime, results.compared),
         views.differences_table(results),
         views.cells_table(results),
         views.baselines_table(results, run.fixed_options),
@@ -59,7 +29,7 @@ def results_section(run: Run, regime: str | None) -> Section:
         "results",
         "Results",
         [table for table in tables if table.rows],
-        figures.forest(results) + figures.data_efficiency(results, run.regimes),
+        figures.forests(results) + figures.data_efficiency(results, run.regimes),
         missing="No questions were scored in this run, so there are no accuracies to show.",
     )
 
@@ -71,7 +41,7 @@ def calibration_section(run: Run, regime: str | None) -> Section:
     return Section("calibration", "Calibration", (), figures.reliability(found, regime), missing=missing)
 
 
-def training_section(run: Run) -> Section:
+def training_section(run: Run, regime: str | None) -> Section:
     """Loss, forgetting and coverage."""
     shown = curves.pretraining(run) + curves.perplexity(run) + curves.coverage(run)
     tables = [table for table in [instructions_table(run)] if table.rows]
@@ -101,7 +71,7 @@ def instructions_table(run: Run) -> Table:
     return Table("instructions", "Instructions", columns, rows)
 
 
-def corpus_section(run: Run) -> Section:
+def corpus_section(run: Run, regime: str | None) -> Section:
     """What came in, why papers fell out, where they are from, under which licences, and what cleaning took away."""
     return Section(
         "corpus",
@@ -113,7 +83,7 @@ def corpus_section(run: Run) -> Section:
     )
 
 
-def contamination_section(run: Run) -> Section:
+def contamination_section(run: Run, regime: str | None) -> Section:
     """How many test questions of each task were found in the papers, by what, with examples, and accuracies without."""
     tables = [
         contamination.contamination_table(run.contamination),
@@ -123,6 +93,22 @@ def contamination_section(run: Run) -> Section:
     missing = "Whether the texts that models are trained on hold test questions was not measured in this run."
     shown = [table for table in tables if table.rows]
     return Section("contamination", "Contamination", shown, (), contamination.sentences(run), missing)
+
+
+SECTIONS: tuple[Callable[[Run, str | None], Section], ...] = (
+    results_section,
+    models_section,
+    calibration_section,
+    training_section,
+    corpus_section,
+    contamination_section,
+)
+"""The page's parts in their order, made of the run and the verdict's regime. Adding one is its file and a line here."""
+
+
+def all_sections(run: Run, regime: str | None) -> list[Section]:
+    """The page's parts in their order; `regime` is the verdict's."""
+    return [section(run, regime) for section in SECTIONS]
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -10,10 +10,12 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from pmc_llama.recipe.comparisons import OWN_MODELS
 from pmc_llama.report.layout import Column, Row, Table
 
 # Colours that the page defines: drawn as stand-ins, which are then replaced by CSS variables.
 INK, MUTED, RULE, PAPER, BASE, ADAPTED, GENERAL, LOSS = (f"#0102{i}" for i in range(10, 18))
+OTHERS = tuple(f"#0102{i}" for i in range(18, 22))
 _CSS = {
     INK: "ink",
     MUTED: "muted",
@@ -23,7 +25,7 @@ _CSS = {
     ADAPTED: "adapted",
     GENERAL: "general",
     LOSS: "loss",
-}
+} | {colour: f"other-{number}" for number, colour in enumerate(OTHERS, 1)}
 WIDTH_IN, HEIGHT_IN = 5.6, 3.2
 _STYLE = {
     "svg.fonttype": "none",
@@ -82,6 +84,14 @@ def figure(
         canvas.savefig(out, format="svg", metadata={"Date": None})
     svg = Markup(_for_page(out.getvalue(), name, alt))
     return Figure(name, title, alt, svg, Table(name, title, columns, rows, note))
+
+
+def model_colours(models: Sequence[str]) -> dict[str, str]:
+    """A colour for each model: base and adapted have their own, the others take turns."""
+    others = [name for name in models if name not in OWN_MODELS]
+    return {"base": BASE, "adapted": ADAPTED} | {
+        name: OTHERS[number % len(OTHERS)] for number, name in enumerate(others)
+    }
 
 
 def legend(axes: Axes) -> None:

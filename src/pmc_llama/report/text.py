@@ -1,5 +1,6 @@
 """Numbers as people read them: percent, points, p values, counts; a true minus sign, units always there."""
 
+import math
 from collections.abc import Sequence
 
 
@@ -12,6 +13,12 @@ def points(difference: float) -> str:
     """A difference of two shares in percentage points, always signed: '+4.9', '−3.9', '0.0'."""
     text = f"{100 * difference:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def percent_points(share: float) -> str:
+    """A size in percentage points: '2 points', '0.5 points', rounded up to a tenth, so that it is never 0."""
+    tenths = math.ceil(1000 * share - 1e-9)
+    return f"{max(tenths, 1) / 10:g} points"
 
 
 def interval(ci95: Sequence[float]) -> str:
@@ -27,6 +34,11 @@ def signed_interval(ci95: Sequence[float]) -> str:
 def decimal(number: float) -> str:
     """A number without unit: '0.123'."""
     return f"{number:.3f}".replace("-", "−")
+
+
+def decimal_interval(ci95: Sequence[float]) -> str:
+    """An interval of numbers without unit: '0.101 to 0.145'."""
+    return f"{decimal(ci95[0])} to {decimal(ci95[1])}"
 
 
 def p_value(p: float) -> str:

@@ -1,19 +1,22 @@
 """The verdict in one sentence: gain, loss, both, or no difference shown, with how sure that is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pmc_llama.qa.stats import minimum_detectable_difference
 from pmc_llama.recipe.qa import RegimeSection
-from pmc_llama.records.results import Baseline, Difference, OverSeeds, Results, Summary
-from pmc_llama.report.text import count, listing, p_equals, percent, plural, points, signed_interval
+from pmc_llama.records.results import Difference, OverSeeds, Results, Summary
+from pmc_llama.report.caveats import called, caveats_of
+from pmc_llama.report.text import count, listing, p_equals, percent_points, plural, points, signed_interval
+from pmc_llama.stats.equivalence import Measured, equivalence_p
+from pmc_llama.stats.power import detectable_by_t, minimum_detectable_difference
 
 Kind = Literal["gain", "loss", "mixed", "none", "untested"]
+Finding = Literal["gain", "loss", "none"]
 ALPHA = 0.05
 SMALL = 0.02
-"""Below two percentage points a difference is called small, however surely it is shown."""
+"""Below two percentage points a difference is called small, where the primary question states no other margin."""
 
 
 @dataclass(frozen=True)
@@ -27,66 +30,83 @@ class Verdict:
     caveats: list[str]
 
 
-def finding(row: OverSeeds) -> Literal["gain", "loss", "none"]:
-    """What one summary row shows: Holm's p below 5 %, and the same sign in every seed."""
-    if row.holm_p >= ALPHA:
+def finding(row: OverSeeds) -> Finding:
+    """What one summary row shows: a difference if Holm's p is below 5 %."""
+    if row.holm_p >= ALPHA or not row.delta_mean:
         return "none"
-    if row.delta_min > 0:
-        return "gain"
-    return "loss" if row.delta_max < 0 else "none"
+    return "gain" if row.delta_mean > 0 else "loss"
+
+
+def tone(row: OverSeeds) -> str:
+    """The colour of a row: its finding if it is part of the primary question; nothing else is coloured."""
+    return finding(row).replace("none", "") if isinstance(row, Summary) and row.primary else ""
 
 
 def primary_regime(results: Results, regimes: Mapping[str, RegimeSection]) -> str | None:
-    """The regime that the verdict is about, chosen before looking: the recipe's first full tuning on all questions.
+    """The regime that the verdict is about: that of the primary question.
 
-    Without one, the first regime that compares the two models.
+    Without one, the recipe's first full tuning on all questions, else the first regime that compares the two models.
     """
+    asked = [row.regime for row in results.summary if row.primary]
     compared = list(dict.fromkeys(row.regime for row in results.summary))
     full = [name for name, section in regimes.items() if section.kind == "full" and section.fraction == 1]
-    return next((name for name in full if name in compared), compared[0] if compared else None)
+    return next((name for name in [*asked, *full] if name in compared), compared[0] if compared else None)
 
 
-def judge(results: Results, regimes: Mapping[str, RegimeSection]) -> Verdict:
-    """The verdict on the primary regime."""
+def judge(
+    results: Results,
+    regimes: Mapping[str, RegimeSection],
+    *,
+    margin: float = SMALL,
+    general: tuple[float, float] | None = None,
+    changes: str = "",
+) -> Verdict:
+    """The verdict on the primary question.
+
+    `general` is the perplexity on general text before and after continued pre-training, `changes` what is to be said of
+    the question itself. Differences under `margin` are called small.
+    """
     regime = primary_regime(results, regimes)
-    rows = [row for row in results.summary if row.regime == regime]
+    of_regime = [row for row in results.summary if row.regime == regime]
+    rows = [row for row in of_regime if row.primary] or of_regime
     if regime is None or not rows:
         sentence = "No questions were answered by both models, so nothing can be said about the difference."
         return Verdict("untested", None, "Not tested", sentence, [])
+    first, second = called(rows[0].first), called(rows[0].second)
     gains = [row for row in rows if finding(row) == "gain"]
     losses = [row for row in rows if finding(row) == "loss"]
-    caveats = [text for text in (_seeds(rows), _baseline(rows, results.baselines)) if text]
+    outside = [effect(row) for row in of_regime if row not in rows and row.protocol == "out_of_domain"]
+    caveats = [*caveats_of(results, rows, general, outside), *filter(None, [changes])]
     if gains and losses:
-        better = f"{_on(gains, rows)} the adapted model is better: {_effects(gains)}"
-        sentence = f"{better}; {_on(losses, rows, 'on')} it is worse: {_effects(losses)}"
+        better = f"{_on(gains, rows)} {second} is better: {_effects(gains, margin)}"
+        sentence = f"{better}; {_on(losses, rows, 'on')} it is worse: {_effects(losses, margin)}"
         return Verdict("mixed", regime, "Gain and loss", _finish(sentence, rows), caveats)
-    if gains:
-        sentence = f"{_on(gains, rows)} the adapted model answers more questions right than the base: {_effects(gains)}"
-        return Verdict("gain", regime, _sized("Gain", gains), _finish(sentence, rows), caveats)
-    if losses:
-        sentence = (
-            f"{_on(losses, rows)} the adapted model answers fewer questions right than the base: {_effects(losses)}"
-        )
-        return Verdict("loss", regime, _sized("Loss", losses), _finish(sentence, rows), caveats)
-    return Verdict("none", regime, "No difference shown", _null(rows, results.comparisons), caveats)
+    if gains or losses:
+        kind: Kind = "gain" if gains else "loss"
+        more, found = ("more", gains) if gains else ("fewer", losses)
+        start = f"{_on(found, rows)} {second} answers {more} questions right than {first}: "
+        headline = _sized(kind.capitalize(), found, margin)
+        return Verdict(kind, regime, headline, _finish(start + _effects(found, margin), rows), caveats)
+    return Verdict("none", regime, "No difference shown", _null(rows, results.comparisons, margin), caveats)
 
 
-def _sized(word: str, rows: list[Summary]) -> str:
-    return f"Small {word.lower()}" if all(abs(row.delta_mean) < SMALL for row in rows) else word
+def effect(row: Summary, margin: float = 0.0) -> str:
+    """One row in words: 'usmle +4.0 points (95 % interval +1.0 to +7.0; p = 0.010)'."""
+    small = ", a small effect" if abs(row.delta_mean) < margin else ""
+    sure = f"95 % interval {signed_interval(row.ci95)}; {p_equals(row.holm_p)}"
+    return f"{row.task} {points(row.delta_mean)} points ({sure}{small})"
+
+
+def _sized(word: str, rows: list[Summary], margin: float) -> str:
+    return f"Small {word.lower()}" if all(abs(row.delta_mean) < margin for row in rows) else word
 
 
 def _on(found: list[Summary], rows: list[Summary], start: str = "On") -> str:
     return f"{start} {count(len(found))} of {plural(len(rows), 'task')}"
 
 
-def _effects(rows: list[Summary]) -> str:
-    return "; ".join(_effect(row) for row in sorted(rows, key=lambda row: -abs(row.delta_mean)))
-
-
-def _effect(row: Summary) -> str:
-    small = ", a small effect" if abs(row.delta_mean) < SMALL else ""
-    sure = f"95 % interval {signed_interval(row.ci95)}; {p_equals(row.holm_p)}"
-    return f"{row.task} {points(row.delta_mean)} points ({sure}{small})"
+def _effects(rows: list[Summary], margin: float) -> str:
+    return "; ".join(effect(row, margin) for row in sorted(rows, key=lambda row: -abs(row.delta_mean)))
 
 
 def _finish(sentence: str, rows: list[Summary]) -> str:
@@ -95,33 +115,33 @@ def _finish(sentence: str, rows: list[Summary]) -> str:
     return f"{sentence}{ending}."
 
 
-def _null(rows: list[Summary], comparisons: list[Difference]) -> str:
+def _null(rows: list[Summary], comparisons: Sequence[Difference], margin: float) -> str:
     widest = max(rows, key=lambda row: abs(row.delta_mean))
     sure = f"95 % interval {signed_interval(widest.ci95)}; smallest Holm {p_equals(min(row.holm_p for row in rows))}"
     sentence = (
-        f"On {plural(len(rows), 'task')} the adapted model is not shown to be better or worse than the base: the "
+        f"On {plural(len(rows), 'task')} {called(widest.second)} is not shown to be better or worse than "
+        f"{called(widest.first)}: the "
         f"largest difference is {points(widest.delta_mean)} points on {widest.task} ({sure})"
     )
-    pairs = [one for one in comparisons if (one.regime, one.task) == (widest.regime, widest.task)]
-    discordant = sum(one.b + one.c for one in pairs) / sum(one.n for one in pairs)
-    seen = minimum_detectable_difference(widest.n, discordant)
-    asked = plural(widest.n, "question")
+    seen, asked = _detectable(widest, comparisons, ALPHA / len(rows)), plural(widest.n, "question")
     if math.isinf(seen):
         return f"{sentence}, and {asked} are too few to show any."
-    return f"{sentence}; with {asked} a true difference under {100 * seen:.0f} points may well stay unseen."
+    unseen = f"{sentence}; with {asked} a true difference under {percent_points(seen)} may well stay unseen"
+    if _equal(rows, margin):
+        return f"{unseen}, and one of {percent_points(margin)} or more is excluded on every task."
+    return f"{unseen}."
 
 
-def _seeds(rows: list[Summary]) -> str:
-    if min(row.seeds for row in rows) < 2:
-        return "One training seed: the intervals hold the luck of the questions, not that of training."
-    split = [row.task for row in rows if row.holm_p < ALPHA and row.delta_min * row.delta_max <= 0]
-    return f"On {listing(split)} the seeds disagree about the sign, so nothing is claimed there." if split else ""
+def _equal(rows: list[Summary], margin: float) -> bool:
+    """Whether differences of the margin or more are excluded on all tasks together, at 5 %."""
+    known = [Measured(row.delta_mean, row.se, row.df) for row in rows if row.se is not None and row.df is not None]
+    return len(known) == len(rows) and all(equivalence_p(one, margin) < ALPHA / len(rows) for one in known)
 
 
-def _baseline(rows: list[Summary], baselines: list[Baseline]) -> str:
-    best = {row.task: max(row.majority, row.chance or 0.0) for row in baselines}
-    weak = [row for row in rows if row.adapted_ci95[0] <= best[row.task]]
-    if not weak:
-        return ""
-    named = listing([f"{row.task} ({percent(best[row.task])})" for row in weak])
-    return f"On {named} the adapted model is not shown to beat a constant answer: its accuracy there says little."
+def _detectable(row: Summary, comparisons: Sequence[Difference], alpha: float) -> float:
+    """The smallest difference that the row's test would probably have shown at the corrected level."""
+    if row.unit != "models" and row.se is not None and row.df is not None:
+        return detectable_by_t(row.se, row.df, alpha=alpha)
+    pairs = [one for one in comparisons if (one.regime, one.task) == (row.regime, row.task)]
+    discordant = sum(one.b + one.c for one in pairs) / max(sum(one.n for one in pairs), 1)
+    return minimum_detectable_difference(row.n, discordant, alpha=alpha)

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from pmc_llama.qa.question import LETTERS
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.recipe.qa import RegimeSection
-from pmc_llama.records.results import Baseline, OverSeeds, Results, fields
+from pmc_llama.records.results import Accuracy, Baseline, Mean, OverSeeds, Results, Side, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import (
     count,
     decimal,
+    decimal_interval,
     interval,
     listing,
     p_equals,
@@ -19,42 +21,51 @@ from pmc_llama.report.text import (
     points,
     signed_interval,
 )
-from pmc_llama.report.verdict import finding
+from pmc_llama.report.verdict import tone
 
-MODELS = ("base", "adapted")
 PAPER_ORDER = ("medqa", "medmcqa", "pubmedqa")
 PROTOCOLS = {"out_of_domain": "out of domain", "in_domain": "in domain"}
 PAPER_NOTE = (
-    "Accuracy: mean over seeds, beneath it the Wilson 95 % interval over questions. Difference: adapted less base in "
-    "points, beneath it the paired bootstrap 95 % interval and p (exact, paired, all seeds) after Holm's correction "
+    "Accuracy: mean over seeds, beneath it the Wilson 95 % interval over questions. Difference: the model named first "
+    "less the other in points, beneath it its 95 % interval over questions and seeds, and p after Holm's correction "
     "over the tasks of the regime. In domain: the task's own training questions were tuned on."
 )
 CELLS_NOTE = (
-    "An answer that could not be parsed is wrong. ECE: expected calibration error of the chosen option's probability, "
-    "15 bins of equal width. Truncated: questions too long for the model, which lost their beginning."
+    "An answer that could not be parsed is wrong; for ECE and Brier it was sure of itself. Macro-F1: beneath it the "
+    "bootstrap 95 % interval. ECE: expected calibration error of the chosen option's probability, 15 bins of equal "
+    "width; beneath it the bootstrap 95 % interval, and the ECE to expect of so many answers from perfect "
+    "probabilities. Truncated: questions too long for the model, which lost their beginning."
 )
 DIFFERENCES_NOTE = (
-    "Exact two-sided McNemar test on the questions that only one of the two models answers right; Holm's correction "
-    "over the tasks of one regime and seed."
+    "Each row is about two models: exact two-sided McNemar test on the questions that only one of them answers right, "
+    "Tango's score interval, which never contradicts it; Holm's correction over the tasks of one comparison, regime "
+    "and seed."
 )
 
 
 def paper_table(results: Results, recipe: Recipe | None) -> Table:
-    """The paper's layout: a column a task (MedQA one a protocol); base, adapted and difference rows a regime."""
+    """The paper's layout: a column a task (MedQA one a protocol); a row a model and a comparison in each regime."""
     place = _paper_columns(results, recipe)
     columns = [Column("regime", "Regime"), Column("model", "Model")]
     columns += {column.key: column for column in place.values()}.values()
     rows: list[Row] = []
-    for regime in dict.fromkeys(row.regime for row in results.summary):
-        mine = {place[row.task, row.protocol].key: row for row in results.summary if row.regime == regime}
+    for regime in dict.fromkeys(row.regime for row in results.means):
         name = Value(regime, regime, _tuned_on(None if recipe is None else recipe.regimes.get(regime)))
-        for model in MODELS:
-            accuracies = {column: mean_accuracy(row, model) for column, row in mine.items()}
-            rows.append(Row({"regime": name, "model": model, **accuracies}, model, {"regime": regime}))
-        differences = {column: _difference(row) for column, row in mine.items()}
-        rows.append(Row({"regime": name, "model": "difference", **differences}, "difference", {"regime": regime}))
+        about: dict[str, dict[str, Value]] = {}
+        for row in results.means:
+            if row.regime == regime:
+                about.setdefault(row.model, {})[place[row.task, row.protocol].key] = accuracy(row)
+        rows += [
+            Row({"regime": name, "model": model, **found}, model, {"regime": regime}) for model, found in about.items()
+        ]
+        for pair in results.compared:
+            mine = [row for row in results.between(pair).summary if row.regime == regime]
+            found = {place[row.task, row.protocol].key: _difference(row) for row in mine}
+            about_pair = {"regime": regime, "first": pair[0], "second": pair[1]}
+            if found:
+                rows.append(Row({"regime": name, "model": less(pair), **found}, "difference", about_pair))
     rows += _baseline_rows(results, {column.key: task for (task, _), column in place.items()})
-    return Table("paper", "Base against adapted", columns, rows, PAPER_NOTE)
+    return Table("paper", "Accuracy of every model", columns, rows, PAPER_NOTE)
 
 
 def _paper_columns(results: Results, recipe: Recipe | None) -> dict[tuple[str, str], Column]:
@@ -63,8 +74,8 @@ def _paper_columns(results: Results, recipe: Recipe | None) -> dict[tuple[str, s
     As in the paper, only MedQA has a column a protocol; another task has one column for both.
     """
     formats = {} if recipe is None else {name: section.format for name, section in recipe.tasks.items()}
-    found = list(dict.fromkeys((row.task, row.protocol) for row in results.summary))
-    asked = {row.task: plural(row.n, "question") for row in results.summary}
+    found = list(dict.fromkeys((row.task, row.protocol) for row in results.means))
+    asked = {row.task: plural(row.n, "question") for row in results.means}
 
     def rank(key: tuple[str, str]) -> tuple[int, int]:
         form = formats.get(key[0])
@@ -96,15 +107,35 @@ def _tuned_on(section: RegimeSection | None) -> str:
     return f"{'LoRA, ' if section.lora is not None else ''}tuned on {part}{what}"
 
 
-def mean_accuracy(row: OverSeeds, model: str) -> Value:
-    """One model's mean accuracy in a summary row, with its interval."""
-    return Value(row.mean(model), percent(row.mean(model)), interval(row.mean_ci95(model)))
+def less(pair: Pair) -> str:
+    """The difference of two models in words: 'adapted − base'."""
+    return f"{pair[1]} − {pair[0]}"
+
+
+def pair_columns(pairs: Sequence[Pair]) -> list[Column]:
+    """The columns that name the two models of a row, where not all rows are about the same two."""
+    return [Column("first", "First"), Column("second", "Second")] if len(pairs) > 1 else []
+
+
+def side_names(pairs: Sequence[Pair]) -> dict[Side, str]:
+    """What the two models of a row are called in headings: by their names where all rows are about the same two."""
+    first, second = pairs[0] if len(pairs) == 1 else ("first", "second")
+    return {"first": first, "second": second}
+
+
+def mean_accuracy(row: OverSeeds, side: Side) -> Value:
+    """The mean accuracy of one of the two models of a comparison, with its interval."""
+    return Value(row.mean(side), percent(row.mean(side)), interval(row.mean_ci95(side)))
+
+
+def accuracy(row: Mean) -> Value:
+    """One model's mean accuracy, with its interval."""
+    return Value(row.mean, percent(row.mean), interval(row.ci95))
 
 
 def _difference(row: OverSeeds) -> Value:
-    shown = finding(row)
     detail = f"{signed_interval(row.ci95)}\n{p_equals(row.holm_p)}"
-    return Value(row.delta_mean, points(row.delta_mean), detail, "" if shown == "none" else shown)
+    return Value(row.delta_mean, points(row.delta_mean), detail, tone(row))
 
 
 def _baseline_rows(results: Results, task_of: dict[str, str]) -> list[Row]:
@@ -145,21 +176,35 @@ def cells_table(results: Results) -> Table:
     for row in results.rows:
         accuracy = Value(row.accuracy, percent(row.accuracy), interval(row.ci95))
         values = fields(row) | {"protocol": PROTOCOLS[row.protocol], "accuracy": accuracy}
+        values |= _labels_and_calibration(row)
         rows.append(
             Row(values, row.model, {"regime": row.regime, "task": row.task, "model": row.model, "seed": row.seed})
         )
     return Table("cells", "Every measurement", columns, rows, CELLS_NOTE, sortable=True)
 
 
+def _labels_and_calibration(row: Accuracy) -> dict[str, Value]:
+    """Macro-F1 and ECE with their intervals, and what the ECE would be if every probability were right."""
+    values = {}
+    if row.macro_f1_ci95 is not None:
+        values["macro_f1"] = Value(row.macro_f1, decimal(row.macro_f1), decimal_interval(row.macro_f1_ci95))
+    if row.ece is not None and row.ece_ci95 is not None and row.ece_floor is not None:
+        detail = f"{decimal_interval(row.ece_ci95)}\nperfect {decimal(row.ece_floor)}"
+        values["ece"] = Value(row.ece, decimal(row.ece), detail)
+    return values
+
+
 def differences_table(results: Results) -> Table:
-    """Base against adapted on the same questions: one row a regime, task and seed."""
+    """Two models on the same questions: one row a comparison, regime, task and seed."""
+    named = side_names(results.compared)
     columns = [
+        *pair_columns(results.compared),
         Column("regime", "Regime"),
         Column("task", "Task"),
         Column("seed", "Seed", str),
         Column("n", "Questions", count),
-        Column("b", "Only base right", count),
-        Column("c", "Only adapted right", count),
+        Column("b", f"Only {named['first']} right", count),
+        Column("c", f"Only {named['second']} right", count),
         Column("delta", "Difference", points, "points, 95 % interval"),
         Column("mcnemar_p", "McNemar p", p_value),
         Column("holm_p", "Holm p", p_value),
@@ -167,7 +212,8 @@ def differences_table(results: Results) -> Table:
     rows = []
     for row in results.comparisons:
         values = fields(row) | {"delta": Value(row.delta, points(row.delta), signed_interval(row.ci95))}
-        rows.append(Row(values, "", {"regime": row.regime, "task": row.task, "seed": row.seed}))
+        about = {"first": row.first, "second": row.second, "regime": row.regime, "task": row.task, "seed": row.seed}
+        rows.append(Row(values, "", about))
     return Table("differences", "Differences seed by seed", columns, rows, DIFFERENCES_NOTE, sortable=True)
 
 

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette  # type: ignore[import-not-found,unused-ignore]
 from starlette.concurrency import run_in_threadpool  # type: ignore[import-not-found,unused-ignore]
@@ -13,17 +14,23 @@ from starlette.requests import Request  # type: ignore[import-not-found,unused-i
 from starlette.responses import JSONResponse, Response, StreamingResponse  # type: ignore[import-not-found,unused-ignore]
 from starlette.routing import Route  # type: ignore[import-not-found,unused-ignore]
 
-from pmc_llama.serve.engine import Engine, Job, Piece
-from pmc_llama.serve.http import ERRORS, guarded, protections, read_body
+from pmc_llama.serve.answers import Answer, Choice
+from pmc_llama.serve.engine import Engine
+from pmc_llama.serve.http import ERRORS, NotFound, guarded, protections, read_body, tokens_for_log
+from pmc_llama.serve.jobs import Job, Piece
 from pmc_llama.serve.prompting import chat_ids
-from pmc_llama.serve.protocol import DEFAULT_TOKENS, Answer, ChatRequest, CompletionRequest, error_body
+from pmc_llama.serve.protocol import DEFAULT_TOKENS, ChatRequest, CompletionRequest, error_body
 from pmc_llama.serve.sampling import Sampling
 
-LOOK_FOR_CLIENT_EVERY_S = 1.0
+Pieces = asyncio.Queue[tuple[int, Piece]]
+"""Pieces with the number of the prompt that they answer."""
 
 
-def build_app(engine: Engine, *, token: str | None = None) -> Starlette:
-    """The application for one model. With a `token`, every request but `/health` must carry it."""
+def build_app(engine: Engine, *, token: str | None = None, routes: Sequence[Any] = ()) -> Starlette:
+    """The application for one model, with more `routes` beside it.
+
+    With a `token`, every request but `/health` must carry it.
+    """
     service = _Service(engine)
 
     @asynccontextmanager
@@ -37,6 +44,7 @@ def build_app(engine: Engine, *, token: str | None = None) -> Starlette:
             Route("/v1/models", guarded(service.models, token)),
             Route("/v1/completions", guarded(service.completions, token), methods=["POST"]),
             Route("/v1/chat/completions", guarded(service.chat, token), methods=["POST"]),
+            *routes,
         ],
         middleware=protections(token),
         exception_handlers=ERRORS,
@@ -56,45 +64,69 @@ class _Service:
         return JSONResponse({"object": "list", "data": [{**model, "max_model_len": self._engine.context}]})
 
     async def completions(self, request: Request) -> Response:
-        asked = await read_body(request, CompletionRequest)
-        if isinstance(asked.prompt, str):
-            ids = (await run_in_threadpool(self._engine.tokenizer, asked.prompt))["input_ids"]
-        else:
-            ids = asked.prompt
-            if any(not 0 <= token < self._engine.model.config.vocab_size for token in ids):
-                raise HTTPException(400, "prompt: a token id is outside the model's vocabulary")
-        return await self._answer(request, asked, list(ids), chat=False)
+        asked = await self._read(request, CompletionRequest)
+        encoded = [await self._encoded(prompt) for prompt in asked.prompts]
+        return await self._answer(request, asked, encoded, chat=False)
 
     async def chat(self, request: Request) -> Response:
-        asked = await read_body(request, ChatRequest)
-        messages = [message.model_dump() for message in asked.messages]
+        asked = await self._read(request, ChatRequest)
+        messages = [{"role": one.role, "content": one.content} for one in asked.messages]
         try:
             ids = await run_in_threadpool(chat_ids, self._engine.tokenizer, messages)
         except Exception as error:  # chat templates are programs of the model's maker, and raise what they like
             raise HTTPException(400, f"messages: the model's chat template refuses them: {error}") from None
-        return await self._answer(request, asked, ids, chat=True)
+        return await self._answer(request, asked, [ids], chat=True)
+
+    async def _read(self, request: Request, kind: type[Any]) -> Any:
+        asked = await read_body(request, kind)
+        if asked.model is not None and asked.model not in self._engine.names:
+            raise NotFound(f"model {asked.model!r} is not served here: this is {self._engine.name!r}")
+        return asked
+
+    async def _encoded(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, str):
+            return list((await run_in_threadpool(self._engine.tokenizer, prompt))["input_ids"])
+        if any(not 0 <= token < self._engine.model.config.vocab_size for token in prompt):
+            raise HTTPException(400, "prompt: a token id is outside the model's vocabulary")
+        return prompt
 
     async def _answer(
-        self, request: Request, asked: CompletionRequest | ChatRequest, ids: list[int], *, chat: bool
+        self, request: Request, asked: CompletionRequest | ChatRequest, prompts: Sequence[list[int]], *, chat: bool
     ) -> Response:
-        pieces: asyncio.Queue[Piece] = asyncio.Queue()
+        engine, pieces = self._engine, Pieces()
+        jobs = [self._job(asked, ids, pieces, i) for i, ids in enumerate(prompts)]
+        told = asked.alternatives is not None
+        answer = Answer(
+            chat=chat, request_id=uuid.uuid4().hex, model=engine.name, tokenizer=engine.tokenizer, logprobs=told
+        )
+        given = asked.prompts if isinstance(asked, CompletionRequest) and asked.echo else [""] * len(prompts)
+        texts = [
+            one if isinstance(one, str) else engine.tokenizer.decode(one, skip_special_tokens=True) for one in given
+        ]
+        choices = [Choice(i, len(ids), text) for i, (ids, text) in enumerate(zip(prompts, texts, strict=True))]
+        engine.submit(*jobs)
+        if asked.stream:
+            events = _events(request, answer, choices, jobs, pieces, usage=asked.stream_options.include_usage)
+            return StreamingResponse(events, media_type="text/event-stream")
+        received = await _collect(request, jobs, pieces)
+        last = next((one[-1] for one in received if one[-1].finish in ("timeout", "error")), None)
+        if last is not None:
+            raise HTTPException(504 if last.finish == "timeout" else 500, _failure(last))
+        body = answer.whole(choices, received)
+        tokens_for_log(request, choices)
+        return JSONResponse(body)
+
+    def _job(self, asked: CompletionRequest | ChatRequest, ids: list[int], pieces: Pieces, number: int) -> Job:
         loop = asyncio.get_running_loop()
-        job = Job(
+        return Job(
             ids=ids,
             max_tokens=self._room(len(ids), asked.wanted_tokens),
-            deliver=lambda piece: _hand_over(loop, pieces, piece),
+            deliver=lambda piece: _hand_over(loop, pieces, (number, piece)),
             sampling=Sampling(asked.temperature, asked.top_p, asked.seed),
             stops=asked.stops,
+            logprobs=asked.alternatives,
+            echo=asked.echo,
         )
-        answer = Answer(chat=chat, request_id=uuid.uuid4().hex, model=self._engine.name, prompt_tokens=len(ids))
-        self._engine.submit(job)
-        if asked.stream:
-            events = _events(answer, job, pieces, usage=asked.stream_options.include_usage)
-            return StreamingResponse(events, media_type="text/event-stream")
-        received = await _collect(request, job, pieces)
-        if received[-1].finish in ("timeout", "error"):
-            raise HTTPException(504 if received[-1].finish == "timeout" else 500, _failure(received[-1]))
-        return JSONResponse(answer.whole(received))
 
     def _room(self, prompt_tokens: int, wanted: int | None) -> int:
         """How many tokens may be generated. Raises a 400 that gives the numbers if what is asked does not fit."""
@@ -102,51 +134,65 @@ class _Service:
         room = context - prompt_tokens
         if prompt_tokens == 0:
             raise HTTPException(400, "the prompt is empty")
-        if room < (wanted or 1):
+        if room < (1 if wanted is None else wanted):
             asked = f" and {wanted} are to be generated" if wanted else ""
             raise HTTPException(
                 400, f"the prompt has {prompt_tokens} tokens{asked}, but the model's context holds {context} in all"
             )
-        return wanted or min(DEFAULT_TOKENS, room)
+        return min(DEFAULT_TOKENS, room) if wanted is None else wanted
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, pieces: "asyncio.Queue[Piece]", piece: Piece) -> None:
-    """From the model's thread to the event loop, which may be gone already when the server stops."""
+def _hand_over(loop: asyncio.AbstractEventLoop, pieces: Pieces, item: tuple[int, Piece]) -> None:
+    """From the engine's thread to the event loop, which may be gone already when the server stops."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(pieces.put_nowait, piece)
+        loop.call_soon_threadsafe(pieces.put_nowait, item)
 
 
-async def _collect(request: Request, job: Job, pieces: "asyncio.Queue[Piece]") -> list[Piece]:
-    """All pieces of an answer; a client that hung up cancels the job."""
-    received: list[Piece] = []
+async def _collect(request: Request, jobs: Sequence[Job], pieces: Pieces) -> list[list[Piece]]:
+    """All pieces of each answer; a client that hangs up cancels them at once."""
+    received: list[list[Piece]] = [[] for _ in jobs]
+    watch = asyncio.create_task(_cancel_when_gone(request, jobs))
     try:
-        while not (received and received[-1].finish):
-            try:
-                received.append(await asyncio.wait_for(pieces.get(), LOOK_FOR_CLIENT_EVERY_S))
-            except TimeoutError:
-                if await request.is_disconnected():
-                    job.cancelled.set()
+        while not all(one and one[-1].finish for one in received):
+            number, piece = await pieces.get()
+            received[number].append(piece)
     finally:
-        job.cancelled.set()  # without effect on a job that is done
+        watch.cancel()
+        _cancel(jobs)  # without effect on those that are done
     return received
 
 
-async def _events(answer: Answer, job: Job, pieces: "asyncio.Queue[Piece]", *, usage: bool) -> AsyncIterator[str]:
-    """Server-sent events; when the client hangs up, this generator is closed and the job cancelled."""
+async def _cancel_when_gone(request: Request, jobs: Sequence[Job]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    _cancel(jobs)
+
+
+def _cancel(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.cancelled.set()
+
+
+async def _events(
+    request: Request, answer: Answer, choices: Sequence[Choice], jobs: Sequence[Job], pieces: Pieces, *, usage: bool
+) -> AsyncIterator[str]:
+    """Server-sent events; when the client hangs up, this generator is closed and the jobs cancelled."""
     try:
-        first, piece = True, Piece()
-        while not piece.finish:
-            piece = await pieces.get()
+        left, begun = len(choices), set[int]()
+        while left:
+            number, piece = await pieces.get()
             if piece.finish in ("timeout", "error"):
                 yield _event(error_body(_failure(piece), "server_error"))
                 return
-            yield _event(answer.chunk(piece, first=first))
-            first = False
+            yield _event(answer.chunk(choices[number], piece, first=number not in begun))
+            begun.add(number)
+            left -= piece.finish is not None
+        tokens_for_log(request, choices)
         if usage:
-            yield _event(answer.usage_chunk(piece.tokens))
+            yield _event(answer.usage_chunk(choices))
         yield "data: [DONE]\n\n"
     finally:
-        job.cancelled.set()
+        _cancel(jobs)
 
 
 def _event(value: dict[str, object]) -> str:

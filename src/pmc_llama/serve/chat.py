@@ -7,12 +7,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pmc_llama.serve.engine import Engine, Job, Piece
+from pmc_llama.escape import terminal
+from pmc_llama.serve.engine import Engine
+from pmc_llama.serve.jobs import Job, Piece
 from pmc_llama.serve.prompting import chat_ids
 from pmc_llama.serve.sampling import Sampling
 
 DISCLAIMER = "Research only: answers may be wrong, and are no medical advice."
-HELP = "An empty line or Ctrl-D ends; /new forgets the conversation."
+HELP = "/help shows this, /new forgets the conversation; /quit, an empty line or Ctrl-D ends. Ctrl-C stops an answer."
+LONGEST_LOOP = 200
+LOOPED_CHARS = 60
+"""An answer is stopped when its end repeats one text at least five times over at least so many characters."""
 
 
 def chat(
@@ -34,14 +39,27 @@ def chat(
     messages: list[dict[str, str]] = []
     try:
         while (said := _read(read)) is not None:
-            if said == "/new":
-                messages = []
+            if said.startswith("/"):
+                messages = [] if said == "/new" else messages
+                if said == "/quit":
+                    break
+                told = "The conversation is forgotten." if said == "/new" else HELP
+                console.print(told if said in ("/new", "/help") else f"There is no {said}. {HELP}", markup=False)
                 continue
             messages.append({"role": "user", "content": said})
             answer = _answer(engine, messages, max_tokens, Sampling(temperature, 0.95), console)
             messages.append({"role": "assistant", "content": answer})
     finally:
         engine.close()
+
+
+def loops(text: str) -> bool:
+    """Whether the end of a text is one and the same piece again and again."""
+    for size in range(1, LONGEST_LOOP + 1):
+        times = max(5, -(-LOOPED_CHARS // size))
+        if size * times <= len(text) and text.endswith(text[-size:] * times):
+            return True
+    return False
 
 
 def _read(read: Callable[[str], str]) -> str | None:
@@ -72,7 +90,11 @@ def _answer(
             piece = pieces.get()
             shown = piece.text if text else piece.text.lstrip()
             text += shown
-            console.print(shown, end="", markup=False, highlight=False, soft_wrap=True)
+            console.print(terminal(shown), end="", markup=False, highlight=False, soft_wrap=True)
+            if loops(text):
+                job.cancelled.set()
+                console.print(" [stopped: it repeats itself]", end="", markup=False)
+                break
     except KeyboardInterrupt:
         job.cancelled.set()
     console.print(

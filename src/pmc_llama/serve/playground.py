@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette  # type: ignore[import-not-found,unused-ignore]
@@ -15,10 +16,11 @@ from starlette.routing import Route  # type: ignore[import-not-found,unused-igno
 from pmc_llama.errors import PmcLlamaError
 from pmc_llama.qa.prompts import TEMPLATES, render
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.score import score
-from pmc_llama.qa.stats import probabilities
+from pmc_llama.qa.score import Scored, score
+from pmc_llama.serve.engine import Engine
 from pmc_llama.serve.http import ERRORS, guarded, protections, read_body
 from pmc_llama.serve.loading import load_served
+from pmc_llama.stats.calibration import probabilities
 
 PAGE = Path(__file__).parent / "templates" / "playground.html"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
@@ -36,28 +38,37 @@ class Asked(BaseModel):
 
 
 class Playground:
-    """Models by the names they are shown under, loaded once; one question at a time."""
+    """Models by the names they are shown under; one question at a time."""
 
-    def __init__(self, folders: Mapping[str, Path | str]) -> None:
+    def __init__(self, folders: Mapping[str, Path | str], engine: Engine | None = None) -> None:
+        """`folders` are loaded once; the `engine`'s model comes last and is asked between its steps."""
         self._models = {name: load_served(folder) for name, folder in folders.items()}
+        self._engine = engine
         self._lock = threading.Lock()
 
     def score(self, asked: Asked) -> dict[str, object]:
         """The prompt that was shown, and for each model the options' log-likelihoods and their softmax."""
         question = Question("playground", "0", asked.question, tuple(asked.options), gold=0, context=asked.context)
-        results = []
+        scored = {}
         with self._lock:
             for name, (model, tokenizer) in self._models.items():
-                (scored,) = score(model, tokenizer, [question], prompt=asked.prompt)
-                shares = [float(value) for value in probabilities(scored.option_scores)]
-                results.append({"model": name, "probabilities": shares, "logprobs": list(scored.option_logprobs)})
+                scored[name] = score(model, tokenizer, [question], prompt=asked.prompt)[0]
+        engine = self._engine
+        if engine is not None:
+            found = engine.between_steps(lambda: score(engine.model, engine.tokenizer, [question], prompt=asked.prompt))
+            scored[engine.name] = found[0]
         shown = render(asked.prompt, question)
+        results = [_result(name, one) for name, one in scored.items()]
         return {"models": results, "prompt": shown.context, "scored": list(shown.continuations)}
 
 
-def build_playground(folders: Mapping[str, Path | str], *, token: str | None = None) -> Starlette:
-    """The application: the page, and the endpoint that it asks."""
-    playground = Playground(folders)
+def _result(name: str, scored: Scored) -> dict[str, object]:
+    shares = [float(value) for value in probabilities(scored.option_scores)]
+    return {"model": name, "probabilities": shares, "logprobs": list(scored.option_logprobs)}
+
+
+def page_routes(playground: Playground, *, token: str | None = None) -> list[Any]:
+    """The page at `/`, and the endpoint that it asks."""
 
     async def page(request: Request) -> Response:
         return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": POLICY})
@@ -71,5 +82,10 @@ def build_playground(folders: Mapping[str, Path | str], *, token: str | None = N
         except PmcLlamaError as error:
             raise HTTPException(400, str(error)) from None
 
-    routes = [Route("/", page), Route("/score", guarded(ask, token), methods=["POST"])]
+    return [Route("/", page), Route("/score", guarded(ask, token), methods=["POST"])]
+
+
+def build_playground(folders: Mapping[str, Path | str], *, token: str | None = None) -> Starlette:
+    """The page alone, as an application."""
+    routes = page_routes(Playground(folders), token=token)
     return Starlette(routes=routes, middleware=protections(token), exception_handlers=ERRORS)

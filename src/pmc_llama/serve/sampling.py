@@ -1,11 +1,10 @@
-"""How the next token is drawn: each row of a batch by its own temperature, top-p and seed."""
+"""How the next token is drawn: each request by its own temperature, top-p and seed."""
 
-from collections.abc import Sequence
+import secrets
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -16,32 +15,28 @@ class Sampling:
     """0 takes the likeliest token."""
     top_p: float = 1.0
     """Draw from the likeliest tokens that have this probability together."""
-    seed: int = 0
+    seed: int | None = None
+    """-2⁶³ … 2⁶⁴ - 1; None draws another one each time."""
 
 
-class RowSampler(LogitsProcessor):  # type: ignore[misc]
-    """Draws a token for each row and leaves it alone with a finite score, so that a greedy search takes it.
+class Sampler:
+    """Draws the tokens of one answer, which therefore do not depend on what is generated beside it."""
 
-    Every row has a generator of its own, so an answer does not depend on who shares its batch.
-    """
+    def __init__(self, sampling: Sampling) -> None:
+        self._how = sampling
+        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self._generator = torch.Generator().manual_seed(seed)
 
-    def __init__(self, rows: Sequence[Sampling]) -> None:
-        self._rows = list(rows)
-        self._generators = [torch.Generator().manual_seed(row.seed) for row in self._rows]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """`scores` [B, V] -> the same shape, all but one token a row at -inf."""
-        chosen = scores.argmax(-1)  # [B]
-        for i, row in enumerate(self._rows):
-            if row.temperature > 0:
-                chosen[i] = _draw(scores[i].float().cpu(), row, self._generators[i])
-        alone = torch.full_like(scores, -torch.inf)
-        return alone.scatter(1, chosen[:, None], 0.0)
-
-
-def _draw(scores: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """One token from `scores` [V]."""
-    probabilities, tokens = (scores / sampling.temperature).softmax(-1).sort(descending=True)
-    before = probabilities.cumsum(-1) - probabilities
-    kept = probabilities.masked_fill(before >= sampling.top_p, 0.0)  # the likeliest token always stays
-    return int(tokens[torch.multinomial(kept, 1, generator=generator)])
+    def draw(self, logits: Tensor) -> int:
+        """One token from `logits` [V]. Raises ValueError for logits that are no numbers."""
+        best = int(logits.argmax())
+        if not torch.isfinite(logits[best]):
+            raise ValueError("the model's logits are not finite")
+        if self._how.temperature == 0:
+            return best
+        # in double precision, behind the largest: any temperature and any top-p above 0 then have a meaning
+        scores = (logits.double().cpu() - logits[best].double().cpu()) / self._how.temperature
+        probabilities, tokens = scores.softmax(-1).sort(descending=True, stable=True)
+        before = probabilities.cumsum(-1) - probabilities
+        kept = probabilities.masked_fill(before >= self._how.top_p, 0.0)  # the likeliest token always stays
+        return int(tokens[torch.multinomial(kept, 1, generator=self._generator)])

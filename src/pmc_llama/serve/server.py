@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pmc_llama.errors import InputError
 from pmc_llama.serve.engine import Engine, Limits
+from pmc_llama.serve.loading import Dtype
 
 Backend = Literal["vllm", "transformers"]
 
@@ -23,57 +24,50 @@ def serve(
     token: str | None = None,
     backend: Backend | None = None,
     limits: Limits | None = None,
+    dtype: Dtype = "auto",
+    page: bool = False,
+    beside: str | None = None,
 ) -> None:
     """Answer OpenAI's API for the model in `folder` (or a hub id) until interrupted.
 
-    `backend` None chooses. Raises InputError for an address that others can reach without a `token`, for a backend
-    that is not installed, and for a folder without a model.
+    `backend` None chooses. With `page`, the multiple-choice page is at `/`, where the model is shown behind the one
+    `beside` it; with a `token` it is opened as `http://host:port/#token=…`. Raises InputError for an address that
+    others can reach without a `token`, for a backend that is not installed, and for a folder without a model.
     """
     check_address(host, token)
-    chosen = backend or choose_backend()
-    print(f"serving {folder} with {chosen} at http://{host}:{port}/v1 (Ctrl-C stops)", flush=True)
+    chosen = backend or ("transformers" if page else choose_backend())
     if chosen == "vllm":
         if importlib.util.find_spec("vllm") is None:
             raise InputError("vLLM is not installed: `pip install vllm`, or leave the backend out")
         command, environment = vllm_command(folder, host, port, token)
+        print(f"serving {folder} with {chosen} at http://{host}:{port}/v1 (Ctrl-C stops)", flush=True)
         subprocess.run(command, env=os.environ | environment, check=True)
         return
     try:
         from pmc_llama.serve.app import build_app
+        from pmc_llama.serve.connections import bounded_server
+        from pmc_llama.serve.playground import Playground, page_routes
     except ImportError as error:
         raise _missing(error) from None
-    _run(build_app(Engine(folder, limits), token=token), host, port)
+    engine = Engine(folder, limits, dtype)
+    others = {} if beside is None else {next(iter(names_for([beside, str(folder)]))): beside}
+    routes = page_routes(Playground(others, engine), token=token) if page else []
+    app = build_app(engine, token=token, routes=routes)
+    print(_what_is_served(engine, f"http://{host}:{port}", page), flush=True)
+    bounded_server(app, host, port, answer_s=engine.limits.timeout_s).run()
 
 
-def serve_playground(
-    models: Sequence[str], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None
-) -> None:
-    """Show the multiple-choice page for models (folders or hub ids) beside each other until interrupted.
-
-    With a `token`, the page is opened as `http://host:port/#token=…`. Raises InputError as `serve` does.
-    """
-    check_address(host, token)
-    try:
-        from pmc_llama.serve.playground import build_playground
-    except ImportError as error:
-        raise _missing(error) from None
-    app = build_playground(names_for(models), token=token)
-    print(f"the page is at http://{host}:{port}/ (Ctrl-C stops)", flush=True)
-    _run(app, host, port)
+def _what_is_served(engine: Engine, url: str, page: bool) -> str:
+    held = engine.room_tokens * engine.token_bytes
+    bound = f"{engine.room_tokens:,} tokens at the same time ({held / 2**30:.1f} GiB)"
+    where = f"{url}/v1" + (f", the page at {url}/" if page else "")
+    return f"serving {engine.name} at {where}: {engine.limits.batch} requests and {bound}; Ctrl-C stops"
 
 
 def names_for(models: Sequence[str]) -> dict[str, str]:
     """Models by the names they are shown under: the last part of each path or id, or the whole where two share it."""
     names = [Path(model).resolve().name for model in models]
     return dict(zip(names if len(set(names)) == len(models) else models, models, strict=True))
-
-
-def _run(app: Any, host: str, port: int) -> None:
-    try:
-        import uvicorn  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        raise _missing(error) from None
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=10)
 
 
 def _missing(error: ImportError) -> InputError:

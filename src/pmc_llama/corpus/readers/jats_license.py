@@ -8,17 +8,21 @@ from lxml import etree
 
 _TERM = r"non[\s-]?commercial|no[\s-]?deriv\w*|share[\s-]?alike|nc|nd|sa"
 URL = re.compile(r"creativecommons\.org/(?:licen[sc]es?/([a-z-]+)(?:/(\d\.\d))?|publicdomain/zero)")
-CODE = re.compile(rf"cc[\s-]?by((?:[\s-]*(?:{_TERM})\b)*)(?:[\s-]*(\d\.\d))?")
+CODE = re.compile(rf"(?:\bcc|creativecommons)[\s-]?by((?:[\s-]*(?:{_TERM})\b)*)(?:[\s-]*(\d\.\d))?")
 NAMED = re.compile(
     rf"creative\s+commons\W{{0,3}}(?:licen[sc]es?\W{{1,3}})?attribution((?:[\s,/\u2010-\u2015-]*(?:{_TERM})\b)*)"
     r"(?:\W{0,3}(?:international|unported|generic|licen[sc]e)?\W{0,3}(\d\.\d))?"
 )
+WAIVER = re.compile(r"\bcc[\s-]?0\b|creative commons (?:\w+ )?public domain|creative commons zero")
 NON_COMMERCIAL = re.compile(
     r"(?<!commercial and )(?<!commercial or )(?<!commercial and/or )(?<!commercial, )\bnon[\s\u2010-\u2015-]?commercial"
-    r"|\bnot\b[^.;]{0,40}\bfor commercial|\bno commercial"
+    r"(?!\w* *(?:and|or|and/or|,|as well as) commercial)"
+    r"|\bnot\b[^.;]{0,40}\bfor commercial|\b(?:no|except|excluding|without) (?:for |any )?commercial"
+    r"|\bcommercial(?: re[\s-]?|[\s-])us\w+[^.;]{0,40}(?:\bnot\b|\bprohibited|\bforbidden|\brequires?\b|\bcontact\b)"
 )
 NO_DERIVATIVES = re.compile(r"\bno[\s-]?deriv")
 NO_ADAPTATIONS = re.compile(r"\bno modifications or adaptations")
+NO_CHANGES = re.compile(r"\bnot (?:be )?(?:altered|changed|modified)[^.;]{0,20}\b(?:transformed|built upon|adapted)")
 SHARE_ALIKE = re.compile(r"\bshare[\s-]?alike")
 LINK = re.compile(r"\S*creativecommons\.org\S*")
 ATTRIBUTES = etree.XPath("descendant-or-self::*/@*")
@@ -26,6 +30,7 @@ PROSE = (
     ("nc", "commercial", NON_COMMERCIAL),
     ("nd", "deriv", NO_DERIVATIVES),
     ("nd", "adaptations", NO_ADAPTATIONS),
+    ("nd", "not", NO_CHANGES),
     ("sa", "alike", SHARE_ALIKE),
 )
 """Condition, a word that is there when it is stated (which is quick to look for), and the words that state it."""
@@ -73,6 +78,8 @@ def _stated(words: str) -> Iterator[Statement]:
     for match in URL.finditer(words):
         code, version = match.groups()
         yield (_conditions(code), version or "") if code else (frozenset("0"), "")
+    if "0" in words or "domain" in words or "zero" in words:
+        yield from ((frozenset("0"), "") for _ in WAIVER.finditer(words))
     for pattern in (CODE, NAMED):
         for match in pattern.finditer(words):
             yield _conditions(match.group(1)), match.group(2) or ""

@@ -8,6 +8,10 @@ LOWER = re.compile("[a-z]{2,}")
 ENDINGS = {"th", "st", "nd", "rd"}
 
 
+ENDS = ".,;:)]"
+BEGINS = "([,;:.?!"
+"""Behind these a comma is left over when what stood between is left out."""
+PAIRS = {")": "(", "]": "["}
 LONG = 80
 """Shorter pieces are split and joined sooner than looked at."""
 BLANKS = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"
@@ -36,7 +40,9 @@ class TextBuilder:
         if not piece:
             return
         if self._gap is not None:
-            self._close_gap(piece)
+            piece = self._close_gap(piece)
+            if not piece:
+                return
         words = piece.strip(" ") if len(piece) > LONG and _is_folded(piece) else " ".join(piece.split())
         if piece[0].isspace() and not self._after_space:
             words = " " + words
@@ -59,23 +65,56 @@ class TextBuilder:
         self.add(text)
         self._gap = "formula" if text else "left out"
 
-    def _close_gap(self, piece: str) -> None:
-        gap, self._gap, following = self._gap, None, piece[0]
+    def _close_gap(self, piece: str) -> str:
+        """Set what follows a gap apart, or close it up; returns what is left of the piece."""
+        gap, self._gap = self._gap, None
         if gap == "formula":
             word = LOWER.match(piece)
-            if word is not None and word.group() not in ENDINGS and not self._after_space:
-                self._append(" ")
-                self._after_space = True
-            return
-        ends_span = bool(self.spans) and self.spans[-1].end == self.length
-        if following in ".,;:)]" and self._after_space and self._pieces and self._pieces[-1].endswith(" "):
-            if not ends_span:
-                self._pieces[-1] = self._pieces[-1][:-1]
-                self.length -= 1
-                self._after_space = False
-        elif following not in ".,;:)]" and not self._after_space:
+            if word is not None and word.group() not in ENDINGS:
+                self._set_apart()
+            return piece
+        following, before = piece.lstrip()[:1] or " ", self.tail(2).rstrip(" \n")[-1:]
+        if following not in ENDS:
+            self._set_apart()
+            return piece
+        if (self.spans and self.spans[-1].end == self.length) or (piece[0].isspace() and before not in BEGINS):
+            return piece
+        return self._closed_up(piece.lstrip(), following, before)
+
+    def _closed_up(self, piece: str, following: str, before: str) -> str:
+        """Brackets around nothing go, and so does the second of two marks."""
+        if before and before == PAIRS.get(following):
+            self._drop_end(1)
+            if piece[1:2] and piece[1:2] in ENDS:
+                self._drop_end(0)
+            return piece[1:]
+        if following in ",;" and before in BEGINS:
+            return piece[1:].lstrip() if self._after_space or before in "([" else piece[1:]
+        self._drop_end(1 if following in ".)]" and before and before in ",;" else 0)
+        return piece
+
+    def _set_apart(self) -> None:
+        if not self._after_space:
             self._append(" ")
             self._after_space = True
+
+    def close_up(self) -> None:
+        """Take a blank at the end away, unless a span ends with it."""
+        if self.tail(1) == " " and not (self.spans and self.spans[-1].end == self.length):
+            self._drop_end(0)
+
+    def _drop_end(self, characters: int) -> None:
+        """Take the blank at the end away, and so many characters before it."""
+        kept = self.tail(characters + 1)
+        kept = kept.rstrip(" ")[: -characters or None] if kept.endswith(" ") else kept[: -characters or None]
+        length = self.length - (min(characters + 1, self.length) - len(kept))
+        while self._pieces and self.length > length:
+            piece = self._pieces.pop()
+            self.length -= len(piece)
+            if self.length < length:
+                self._pieces.append(piece[: length - self.length])
+                self.length = length
+        self._after_space = self.tail(1) in ("", " ", "\n")
 
     def verbatim(self, text: str) -> int:
         """Append a text as it stands, for offsets that point into it; returns where it begins."""

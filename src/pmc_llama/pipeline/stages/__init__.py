@@ -7,6 +7,7 @@ from pmc_llama.pipeline.stages.corpora import Corpus, Extra, General
 from pmc_llama.pipeline.stages.evaluate import Evaluate
 from pmc_llama.pipeline.stages.finetune import Finetune
 from pmc_llama.pipeline.stages.pretrain import Pretrain
+from pmc_llama.pipeline.stages.prompts import Prompts
 from pmc_llama.pipeline.stages.report import Report
 from pmc_llama.pipeline.stages.tokens import Tokens
 from pmc_llama.pipeline.stages.world import World
@@ -20,6 +21,7 @@ STAGES: tuple[Stage, ...] = (
     Tokens(),
     Base(),
     Pretrain(),
+    Prompts(),
     Finetune(),
     Evaluate(),
     Report(),

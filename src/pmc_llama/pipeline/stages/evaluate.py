@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pmc_llama.code import code_hash
 from pmc_llama.experiment.cells import Cell, asked_as, cells
-from pmc_llama.pipeline.identity import Input, file_inputs, tokenizer_inputs
+from pmc_llama.pipeline.identity import Input, file_inputs
+from pmc_llama.pipeline.models import asking_module, chosen_by, further_settings, model_inputs_of
+from pmc_llama.pipeline.primary import write_primary
 from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.pipeline.stages.finetune import origin_of
@@ -17,14 +19,14 @@ class Evaluate(Stage):
 
     name = "evaluate"
     doing = "scoring the test questions"
-    needs = ("minimed", "base", "pretrain", "finetune")
+    needs = ("minimed", "base", "pretrain", "prompts", "finetune")
 
     def works(self, context: Context) -> list[Work]:
         """One piece per cell and task, and the table of all predictions."""
         recipe = context.recipe
         scored = [_scored(recipe, cell, task) for cell in cells(recipe) for task in tested(recipe)]
         code = code_hash("pmc_llama.experiment.grid")
-        outputs = (RELATIVE.predictions, RELATIVE.questions)
+        outputs = (RELATIVE.predictions, RELATIVE.questions, RELATIVE.models)
         settings = {
             "shown": {name: recipe.tasks[name].settings("score") for name in tested(recipe)},
             "tests": test_settings(recipe),
@@ -41,9 +43,11 @@ class Evaluate(Stage):
 
     def run(self, context: Context, todo: Sequence[Work]) -> str:
         """Ask cell by cell, task by task; each model is loaded once."""
-        from pmc_llama.experiment.grid import answerer, join_predictions, questions, score_task
+        from pmc_llama.experiment.choosing import with_choices
+        from pmc_llama.experiment.grid import answerer, describe_models, join_predictions, questions, score_task
 
-        recipe, names = context.recipe, {work.name: work for work in todo}
+        write_primary(context)
+        recipe, names = with_choices(context.recipe, context.run), {work.name: work for work in todo}
         tests = {name: questions(recipe, name) for name in tested(recipe)}
         pending = {cell: [task for task in tests if answers_work(cell.name, task) in names] for cell in cells(recipe)}
         pending = {cell: tasks for cell, tasks in pending.items() if tasks}
@@ -59,6 +63,7 @@ class Evaluate(Stage):
             if context.writes:
                 files = [context.run.task_predictions(cell.name, task) for cell in cells(recipe) for task in tests]
                 join_predictions(recipe, files, origins(context), out)
+                describe_models(recipe, context.run, out)
         asked = sum(len(tests[task]) for tasks in pending.values() for task in tasks)
         return f"{len(pending)} models asked {asked:,} questions, {len(cells(recipe)) - len(pending)} were up to date"
 
@@ -78,24 +83,33 @@ def origins(context: Context) -> dict[str, str]:
 
 
 def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
-    regime, section = recipe.regimes[cell.regime], asked_as(recipe, cell.regime, task)
+    regime, section = recipe.regimes[cell.regime], asked_as(recipe, cell.regime, task, cell.model)
     settings: dict[str, object] = {
         "regime": recipe.settings("score")["regimes"][cell.regime],
         "task": section.settings("score"),
         "evaluate": recipe.evaluate.settings("score"),
+        **further_settings(recipe, cell.model, "score"),
     }
 
     def inputs() -> list[Input]:
         named = section.reads("score", f"tasks.{task}")
         named = [read for read in named if section.shots or not read.key.endswith(".train")]
-        return file_inputs(recipe, named) + tokenizer_inputs(recipe, template=True)
+        return file_inputs(recipe, named) + model_inputs_of(recipe, cell.model)
 
     return Work(
         answers_work(cell.name, task),
         settings,
         (RELATIVE.task_predictions(cell.name, task),),
-        beside=(RELATIVE.journal(cell.name, task), RELATIVE.samples(cell.name, task)),
-        upstream=(*([tuning_work(cell.name)] if regime.tuned else []), origin_of(cell)),
+        beside=(
+            RELATIVE.journal(cell.name, task),
+            RELATIVE.samples(cell.name, task),
+            RELATIVE.asked_model(cell.name, task),
+        ),
+        upstream=(
+            *([tuning_work(cell.name)] if regime.tuned else []),
+            *origin_of(cell),
+            *chosen_by(recipe, cell.model),
+        ),
         inputs=inputs,
-        code=code_hash("pmc_llama.qa.answer"),
+        code=code_hash(asking_module(recipe, cell.model)),
     )

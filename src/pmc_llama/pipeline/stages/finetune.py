@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 
-from pmc_llama.experiment.cells import Cell, tuned_cells
-from pmc_llama.pipeline.identity import Input, file_inputs, tokenizer_inputs
+from pmc_llama.experiment.cells import Cell, asked_of, tuned_cells
+from pmc_llama.pipeline.identity import Input, file_inputs
+from pmc_llama.pipeline.models import chosen_by, further_settings, model_inputs_of
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import ADAPTED, BASE
 from pmc_llama.records.stamps import tuning_work
 
 
 class Finetune(Stage):
-    """Tunes base and adapted in every regime that tunes."""
+    """Tunes base, adapted, and the further models that want it in every regime that tunes."""
 
     name = "finetune"
-    doing = "tuning base and adapted"
-    needs = ("minimed", "base", "pretrain")
+    doing = "tuning the models"
+    needs = ("minimed", "base", "pretrain", "prompts")
 
     def works(self, context: Context) -> list[Work]:
         """One piece per cell. A cell of the base model does not depend on pre-training."""
@@ -22,10 +24,12 @@ class Finetune(Stage):
 
     def run(self, context: Context, todo: Sequence[Work]) -> str:
         """Tune cell by cell; regimes on the same questions share what was encoded for them."""
+        from pmc_llama.experiment.choosing import with_choices
         from pmc_llama.experiment.grid import tune_cell
         from pmc_llama.experiment.tuning import TuningData
 
-        recipe, data, named = context.recipe, TuningData(context.recipe), works_of_cells(context.recipe)
+        recipe = with_choices(context.recipe, context.run)
+        data, named = TuningData(recipe), works_of_cells(recipe)
         for number, work in enumerate(todo, 1):
             cell = named[work.name]
             with context.making(work) as out:
@@ -39,31 +43,32 @@ def works_of_cells(recipe: Recipe) -> dict[str, Cell]:
     return {tuning_work(cell.name): cell for cell in tuned_cells(recipe)}
 
 
-def origin_of(cell: Cell) -> str:
-    """The piece of work whose model a cell starts from."""
-    return "pretrain" if cell.model == "adapted" else "base"
+def origin_of(cell: Cell) -> tuple[str, ...]:
+    """The piece of work whose model a cell starts from; a further model is made elsewhere."""
+    return {BASE: ("base",), ADAPTED: ("pretrain",)}.get(cell.model, ())
 
 
 def _work(recipe: Recipe, cell: Cell) -> Work:
     regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
-    tasks = {} if regime.files else {name: recipe.tasks[name] for name in regime.tasks}
+    tasks = {} if regime.files else {name: asked_of(recipe, name, cell.model) for name in regime.tasks}
     settings: dict[str, object] = {
         "seed": cell.seed,
         "regime": regime.settings("tuning"),
         "tasks": {name: task.settings("tuning") for name, task in tasks.items()},
+        **further_settings(recipe, cell.model, "tuning"),
     }
 
     def inputs() -> list[Input]:
         named = regime.reads("tuning", f"regimes.{cell.regime}")
         named += [read for name, task in tasks.items() for read in task.reads("tuning", f"tasks.{name}")]
-        return file_inputs(recipe, named) + tokenizer_inputs(recipe, template=True)
+        return file_inputs(recipe, named) + model_inputs_of(recipe, cell.model)
 
     return Work(
         tuning_work(cell.name),
         settings,
         (RELATIVE.tuned_model(*where),),
         beside=(RELATIVE.tuning(*where).root, RELATIVE.instructions(*where)),
-        upstream=(origin_of(cell),),
+        upstream=(*origin_of(cell), *chosen_by(recipe, cell.model)),
         inputs=inputs,
         trains=True,
     )

@@ -42,7 +42,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const source = document.getElementById("data");
   if (!source) return;
   const PAGE = 20;
-  const { tasks, runs, questions } = JSON.parse(source.textContent);
+  const { tasks, runs, models, questions } = JSON.parse(source.textContent);
   const form = document.getElementById("filters");
   const list = document.getElementById("list");
   const found = document.getElementById("found");
@@ -61,16 +61,23 @@ for (const table of document.querySelectorAll("table.sortable")) {
   form.run.append(...runs.map(([regime, seed], i) => option(i, `${regime}, seed ${seed}`)));
   form.run.selectedIndex = Math.max(0, runs.findIndex(([regime]) => regime === form.dataset.regime));
 
+  for (const [place, select] of [form.first, form.second].entries()) {
+    select.append(...models.map((name, i) => option(i, name)));
+    select.selectedIndex = Math.min(place, models.length - 1);
+  }
+  const chosen = () => [form.first, form.second].map((select) => models[select.value]);
+  const answersTo = (question) => [form.first, form.second].map((select) => question.a[form.run.value][select.value]);
+
   const right = (question, answer) => answer && answer[0] === question.g;
   const matches = (question) => {
-    const [base, adapted] = question.a[form.run.value];
-    if (!base && !adapted) return false;
+    const [first, second] = answersTo(question);
+    if (!first && !second) return false;
     if (form.task.value !== "" && question.t !== Number(form.task.value)) return false;
     const outcome = form.outcome.value;
-    if (outcome === "unparsed") { if (base?.[0] !== -1 && adapted?.[0] !== -1) return false; }
+    if (outcome === "unparsed") { if (first?.[0] !== -1 && second?.[0] !== -1) return false; }
     else if (outcome) {
-      if (!base || !adapted) return false;
-      if (outcome !== `${Number(right(question, base))}${Number(right(question, adapted))}`) return false;
+      if (!first || !second) return false;
+      if (outcome !== `${Number(right(question, first))}${Number(right(question, second))}`) return false;
     }
     const words = form.text.value.trim().toLowerCase();
     return !words || question.p.toLowerCase().includes(words) || question.id.toLowerCase().includes(words);
@@ -89,8 +96,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const chosen = answer[0] === place ? "chosen, " : "";
     return element("td", "number", `${chosen}${(thousandths / 10).toFixed(1)} %`, bar);
   };
-  const body = (question, base, adapted) => {
-    const head = element("tr", "", ...["Option", "Base", "Adapted"].map((text, i) => {
+  const body = (question, names, [first, second]) => {
+    const head = element("tr", "", ...["Option", ...names].map((text, i) => {
       const cell = element("th", i ? "number" : "", text);
       cell.scope = "col";
       return cell;
@@ -98,20 +105,22 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const rows = question.o.map((text, place) => element(
       "tr", place === question.g ? "gold" : "",
       element("td", "option", text, ...(place === question.g ? [element("small", "", "right answer")] : [])),
-      probability("base", base, place), probability("adapted", adapted, place)));
+      probability("first", first, place), probability("second", second, place)));
     const about = [tasks[question.t], question.id, question.s].filter(Boolean).join(" · ");
-    const parsed = [["base", base], ["adapted", adapted]].filter(([, answer]) => answer?.[2] !== undefined)
+    const parsed = [[names[0], first], [names[1], second]].filter(([, answer]) => answer?.[2] !== undefined)
       .map(([name, answer]) => element("p", "about", `${name} wrote: ${answer[2]}`));
     return element("div", "body", element("p", "about", about), element("pre", "", question.p), ...parsed,
       element("table", "", element("thead", "", head), element("tbody", "", ...rows)));
   };
   const card = (question) => {
-    const [base, adapted] = question.a[form.run.value];
-    const marks = element("span", "marks", mark("base", question, base), " · ", mark("adapted", question, adapted));
+    const names = chosen();
+    const answers = answersTo(question);
+    const marks = element("span", "marks",
+      mark(names[0], question, answers[0]), " · ", mark(names[1], question, answers[1]));
     const stem = question.p.match(/^question:\s*(.+)$/im)?.[1] ?? question.p;
     const details = element("details", "question", element("summary", "", marks, element("span", "stem", stem)));
     details.addEventListener("toggle", () => {
-      if (details.open && details.children.length === 1) details.append(body(question, base, adapted));
+      if (details.open && details.children.length === 1) details.append(body(question, names, answers));
     });
     return details;
   };

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
+from pmc_llama.recipe.comparisons import in_order
 
 COLUMNS = (
     "model",
@@ -24,7 +25,6 @@ COLUMNS = (
     "truncated",
     "tie",
 )
-MODELS = ("base", "adapted")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Cell:
 def read_predictions(path: Path) -> pl.DataFrame:
     """The predictions as a table, checked.
 
-    Raises InputError for missing columns, questions answered twice, or models other than base and adapted.
+    Raises InputError for missing columns, rows that name no model, or questions answered twice.
     """
     try:
         frame = pl.read_parquet(path, glob=False)
@@ -65,9 +65,8 @@ def read_predictions(path: Path) -> pl.DataFrame:
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise InputError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(frame.columns)}")
-    strange = frame.filter(~pl.col("model").is_in(MODELS))
-    if len(strange):
-        raise InputError(f"{path}: model is {strange['model'][0]!r}, expected `base` or `adapted`")
+    if frame["model"].null_count():
+        raise InputError(f"{path}: {frame['model'].null_count()} rows name no model")
     key = ["model", "regime", "seed", "task", "question_id"]
     repeated = frame.filter(pl.struct(key).is_duplicated())
     if len(repeated):
@@ -99,12 +98,13 @@ def _with_probabilities(frame: pl.DataFrame) -> pl.DataFrame:
 
 def cells(frame: pl.DataFrame) -> Iterator[Cell]:
     """The cells of the experiment: regimes and tasks as they first appear, then by seed, base before adapted."""
-    in_order = frame.with_columns(
+    models = in_order(frame["model"].unique(maintain_order=True).to_list())
+    ordered = frame.with_columns(
         pl.col("regime").cast(pl.Enum(frame["regime"].unique(maintain_order=True))),
         pl.col("task").cast(pl.Enum(frame["task"].unique(maintain_order=True))),
-        pl.col("model").cast(pl.Enum(MODELS)),
+        pl.col("model").cast(pl.Enum(models)),
     ).sort("regime", "task", "seed", "model", "question_id")
-    for group in in_order.partition_by("regime", "task", "seed", "model", maintain_order=True):
+    for group in ordered.partition_by("regime", "task", "seed", "model", maintain_order=True):
         yield _cell(group)
 
 

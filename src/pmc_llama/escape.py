@@ -1,0 +1,56 @@
+"""Text that others wrote, made harmless where it is shown: one function for each kind of place."""
+
+import html
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but line feeds and tabs, and marks that turn the direction of writing round."""
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
+_STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s?#]+@")
+_QUERY = re.compile(r"(?P<address>[a-z][a-z0-9+.-]*://[^\s?#\"'<>]+)[?#][^\s\"'<>]+", re.IGNORECASE)
+
+
+def terminal(text: str) -> str:
+    """For a terminal: nothing moves the cursor, changes colours, or writes from right to left."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def markup(text: str) -> str:
+    """For rich's markup: brackets are brackets, and what `terminal` takes out is out."""
+    from rich.markup import escape
+
+    return escape(terminal(text))
+
+
+def csv_cell(value: object) -> object:
+    """For a table that a spreadsheet opens: a text that would be taken for a formula begins with an apostrophe.
+
+    Numbers stay numbers, also those written as text.
+    """
+    if not isinstance(value, str) or not value.startswith(_STARTS_FORMULA) or _is_number(value):
+        return value
+    return "'" + value
+
+
+def markdown(text: str) -> str:
+    """For a line of Markdown: no mark-up, no HTML, no line break."""
+    return _MARKDOWN.sub(r"\\\1", terminal(" ".join(text.split())))
+
+
+def in_html(text: str) -> str:
+    """For HTML, in text as in quoted attributes."""
+    return html.escape(terminal(text), quote=True)
+
+
+def without_secrets(text: str) -> str:
+    """Addresses in a text without what may be secret in them: `user:password@`, and what follows `?` or `#`."""
+    return _QUERY.sub(r"\g<address>", _CREDENTIALS.sub("", text))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
