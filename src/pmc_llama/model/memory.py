@@ -4,7 +4,7 @@ A step is at its peak in one of three places: at its loss, where the activations
 in the backward pass of the last block, which is computed again; or at its end, where its gradients are whole.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pmc_llama.model.attention.flash import FLASH
@@ -56,54 +56,62 @@ def memory_of(
 
     A copy of the model is sharded over `options.shard_processes` of them where that is set.
     """
-    shards = min(processes, options.shard_processes or processes)
-    total = all_parameters(config)
-    trained = total if lora is None else lora_parameters(config, lora.r, lora.targets)
-    embedding = config.vocab_size * config.hidden_size
-    outside = embedding * (1 if config.tie_word_embeddings else 2)
-    block = (total - outside) / config.num_hidden_layers
-    quantized = lora is not None and lora.quantize is not None
-    weights = 4 * trained / shards
-    if lora is not None:
-        whole = NF4_BYTES * (total - outside) + 2 * outside
-        weights += whole if quantized else 2 * total / shards
-    tokens = options.micro_batch * options.seq_len
-    per_token = _Activations(config, options, lora, cuda=cuda)
-    gaps = 1.0 if cuda else HEAP_GAPS
-    kept = gaps * tokens * config.num_hidden_layers * per_token.kept
-    head = 0 if lora is not None else embedding
-    gathered = 0.0 if quantized else 2 * block  # a block's; those of a 4-bit base are whole on each process
-    root = 0.0 if quantized else 2 * embedding
-    shared = {"weights": weights, "optimizer": 8 * trained / shards}
-    gradients, kind = 4 * trained / shards, "cuda" if cuda else "cpu"
-    chunk = CHUNK_BYTES_PER_LOGIT[kind] * min(CHUNK_LOGITS[kind], tokens * config.vocab_size)
-    block_trained = 0.0 if lora is not None else block
-    phases = (
-        Memory(
-            **shared,
-            gradients=gradients,
-            gathered=2 * trained if shards == 1 else gathered + root,
-            activations=kept + gaps * tokens * 12 * config.hidden_size,
-            loss=chunk + 6 * head,
-        ),
-        Memory(
-            **shared,
-            gradients=gradients + block_trained,
-            gathered=2 * trained if shards == 1 else 2 * gathered,
-            activations=kept + gaps * tokens * (per_token.whole - per_token.kept + WORKING * config.intermediate_size),
-            loss=4 * head,
-        ),
-        Memory(
-            **shared,
-            gradients=gradients + 6 * block_trained,
-            gathered=2 * trained if shards == 1 else 2 * gathered,
-            activations=kept,
-            loss=4 * head,
-        ),
-    )
+    held = _Held(config, lora, min(processes, options.shard_processes or processes))
+    phases = _phases(config, options, held, _Activations(config, options, lora, cuda=cuda), cuda=cuda)
     if not cuda:  # the heap keeps what it freed, in pieces that the next place seldom takes
         return Memory(**{part: max(vars(phase)[part] for phase in phases) for part in vars(phases[0])})
     return max(phases, key=lambda memory: memory.total)
+
+
+def _phases(
+    config: Any, options: TrainSection, held: "_Held", per_token: "_Activations", *, cuda: bool
+) -> tuple[Memory, Memory, Memory]:
+    """Memory at the three places where a step may be at its peak."""
+    tokens, kind = options.micro_batch * options.seq_len, "cuda" if cuda else "cpu"
+    gaps = 1.0 if cuda else HEAP_GAPS
+    kept = gaps * tokens * config.num_hidden_layers * per_token.kept
+    again = gaps * tokens * (per_token.whole - per_token.kept + WORKING * config.intermediate_size)
+    chunk = CHUNK_BYTES_PER_LOGIT[kind] * min(CHUNK_LOGITS[kind], tokens * config.vocab_size)
+    at_loss = Memory(
+        weights=held.weights,
+        optimizer=2 * held.trained,
+        gradients=held.trained,
+        gathered=held.gathered_at_loss,
+        activations=kept + gaps * tokens * 12 * config.hidden_size,
+        loss=chunk + 6 * held.head_trained,
+    )
+    in_last_block = replace(
+        at_loss,
+        gradients=held.trained + held.block_trained,
+        gathered=held.gathered_in_backward,
+        activations=kept + again,
+        loss=4 * held.head_trained,
+    )
+    at_end = replace(in_last_block, gradients=held.trained + 6 * held.block_trained, activations=kept)
+    return at_loss, in_last_block, at_end
+
+
+class _Held:
+    """Bytes of weights, and what the gradients of one block and of the head need, in parameters."""
+
+    def __init__(self, config: Any, lora: LoraSection | None, shards: int) -> None:
+        total = all_parameters(config)
+        trained = total if lora is None else lora_parameters(config, lora.r, lora.targets)
+        embedding = config.vocab_size * config.hidden_size
+        outside = embedding * (1 if config.tie_word_embeddings else 2)
+        block = (total - outside) / config.num_hidden_layers
+        quantized = lora is not None and lora.quantize is not None
+        self.trained = 4 * trained / shards
+        """What is trained, in fp32, sharded; as large are its gradients and each of two moments."""
+        self.weights = self.trained
+        if lora is not None:
+            self.weights += NF4_BYTES * (total - outside) + 2 * outside if quantized else 2 * total / shards
+        self.block_trained = 0.0 if lora is not None else block
+        self.head_trained = 0 if lora is not None else embedding
+        gathered = 0.0 if quantized else 2 * block  # a block's; those of a 4-bit base are whole on each process
+        root = 0.0 if quantized else 2 * embedding
+        self.gathered_at_loss = 2 * trained if shards == 1 else gathered + root
+        self.gathered_in_backward = 2 * trained if shards == 1 else 2 * gathered
 
 
 class _Activations:
