@@ -93,7 +93,7 @@ def test_gpus_decide_which_recipe_fits_and_the_plan_says_the_same(
         advice = diagnose(tmp_path).advice
         said[len(sizes), sizes[0]] = advice
         for name in doctor.LARGEST_FIRST:
-            settings = [one for one in re.findall(r"--set (\S+)`?", advice.replace("`", "")) if name in advice]
+            settings = [one for one in re.findall(r"--set ([^\s,`]+)", advice) if name in advice]
             fits = plan(load_recipe(ROOT / f"recipes/{name}.yaml", settings), asked_gpus("auto"))[0].fits
             assert fits == (f"training of {name} fits" in advice), (sizes, name)
             if fits:
