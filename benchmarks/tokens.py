@@ -1,16 +1,19 @@
-"""Encoding beside sentencepiece, tokenizers and datatrove: tokens a second of one core, and how two processes scale.
+"""Encoding beside sentencepiece, tokenizers and datatrove, and the stage around it: tokens a second of one core.
 
     python benchmarks/tokens.py setup    # datatrove's own environment, .venvs/datatrove
     python benchmarks/tokens.py          # identity on all texts, then interleaved timings
 
-Needs the real papers and the Mistral-v1 tokenizer (PMC_LLAMA_SHARED_DATA, default ../shared/data). Rates are tokens a
-second of CPU time on one core, so that neighbours on the machine weigh less. Each timing is a process of its own:
+Needs the real papers and the Mistral-v1 tokenizer (PMC_LLAMA_SHARED_DATA, default ../shared/data), and for the rows
+of byte-level vocabularies SmolLM2 as a Hugging Face folder (SMOLLM2, default build/smollm2). Rates are tokens a second
+of CPU time on one core, so that neighbours on the machine weigh less. Each timing is a process of its own:
 
 - `encode`: 100 papers (abstracts, headings, paragraphs) after 500 others, as a worker meets them in the middle of a
-  corpus; the memo has seen the 500 and not the 100. Which papers are the 100 changes with the run.
-- `encode, empty memo`: all 600 from the start. `encode, whole records`: as `encode`, with bibliographies and tables.
-- `two processes`: wall time of the whole stage with one worker and with two, on 6,000 papers; beside it a loop that
-  counts, which is what two processes gain on this machine at best.
+  corpus. Which papers are the 100 changes with the run. SmolLM2's vocabulary comes as it is, and with Llama 3's rule.
+- `encode, from the start`: all 600, nothing before them. `encode, whole records`: with bibliographies and tables.
+- `stage`: Parquet to store, hashes included, in one process; its peers are the same stage with the reference library,
+  and reading the Parquet and writing as many bytes, which is the least that such a stage can be.
+- `two processes`: wall time of the whole stage with one worker and with two; beside it a loop that counts, which is
+  what two processes gain on this machine at best.
 - `load`: tokens a second of batches read from the memory-mapped store, on one core; the peer is the training step of
   the demo on the same core: recipes/minimed.yaml runs until its base model has made some steps, and these are its
   batches.
@@ -19,17 +22,18 @@ Written: benchmarks/results/tokens.json.
 """
 
 import argparse
-import gzip
 import json
 import multiprocessing
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,42 +48,23 @@ from pmc_llama.recipe.tokens import TokensSection
 from pmc_llama.tokens.encode import encode_corpus, hf_tokenizer, load_encoder
 from pmc_llama.tokens.order import batches
 from pmc_llama.tokens.store import TokenStore
+from tokens_identity import MISTRAL, ROOT, check_identity, papers, vocabularies
 
-ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".venvs" / "datatrove"
-DATA = Path(os.environ.get("PMC_LLAMA_SHARED_DATA", ROOT.parent / "shared" / "data"))
-MODEL = DATA / "tokenizer" / "mistral-v1" / "tokenizer.model"
-PAPERS, UNSEEN = 600, 100
-KINDS = ("abstract", "paragraph", "sectionheader")
+UNSEEN = 100
+PARTS = 8
 
 
-def papers(whole: bool) -> Iterator[str]:
-    """The text of each record: all of it, or its abstract, headings and paragraphs, one a line."""
-    for path in sorted((DATA / "s2orc_v1").glob("s2orc_*.jsonl.gz")):
-        with gzip.open(path) as lines:
-            for line in lines:
-                content = json.loads(line)["content"]
-                if whole:
-                    yield content["text"]
-                    continue
-                spans = {
-                    (int(span["start"]), int(span["end"]))
-                    for kind in KINDS
-                    for span in json.loads(content["annotations"].get(kind) or "[]")
-                }
-                yield "\n".join(content["text"][start:end] for start, end in sorted(spans))
-
-
-def encoder_of(tool: str) -> Callable[[list[str]], list[Any]]:
+def encoder_of(tool: str, path: Path) -> Callable[[list[str]], list[Any]]:
     """A tool's way from texts to ids."""
     if tool == "ours":
-        return load_encoder(MODEL).encode_batch
+        return load_encoder(path).encode_batch
     if tool == "sentencepiece":
         from sentencepiece import SentencePieceProcessor
 
-        processor = SentencePieceProcessor(model_file=str(MODEL))
+        processor = SentencePieceProcessor(model_file=str(path))
         return lambda texts: [processor.encode(text) for text in texts]
-    tokenizer = hf_tokenizer(MODEL).backend_tokenizer
+    tokenizer = hf_tokenizer(path).backend_tokenizer
     return lambda texts: [
         encoding.ids
         for first in range(0, len(texts), 50)
@@ -87,10 +72,10 @@ def encoder_of(tool: str) -> Callable[[list[str]], list[Any]]:
     ]
 
 
-def time_encoding(tool: str, texts: list[str], before: list[str]) -> dict[str, float]:
+def time_encoding(tool: str, path: Path, texts: list[str], before: list[str]) -> dict[str, float]:
     """Encode `before`, then `texts`; tokens and CPU seconds of the second. Runs in its own process, on one core."""
     _one_core()
-    encode = encoder_of(tool)
+    encode = encoder_of(tool, path)
     encode(before)
     started = time.process_time()
     found = encode(texts)
@@ -98,12 +83,13 @@ def time_encoding(tool: str, texts: list[str], before: list[str]) -> dict[str, f
     return {"tokens": sum(map(len, found)), "cpu_s": seconds}
 
 
-def time_datatrove(texts: list[str], before: list[str]) -> dict[str, float]:
+def time_datatrove(path: Path, texts: list[str], before: list[str]) -> dict[str, float]:
     """The same by datatrove's DocumentTokenizer, in its own environment; it writes what it encodes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tokenizer = hf_tokenizer(MODEL)
-        tokenizer.add_bos_token = False
+        tokenizer = hf_tokenizer(path)
+        if path.is_file():
+            tokenizer.add_bos_token = False
         tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "texts.json").write_text(json.dumps({"before": before, "texts": texts}))
         script = ROOT / "benchmarks" / "tokens_peer.py"
@@ -113,7 +99,7 @@ def time_datatrove(texts: list[str], before: list[str]) -> dict[str, float]:
         return dict(json.loads((folder / "result.json").read_text()))
 
 
-def compare(name: str, texts: list[str], unseen: int, tools: list[str], runs: int) -> list[dict[str, Any]]:
+def compare(name: str, path: Path, texts: list[str], unseen: int, tools: list[str], runs: int) -> list[dict[str, Any]]:
     """Interleaved runs of all tools on the same papers; one row a peer."""
     rates: dict[str, list[float]] = {tool: [] for tool in ("ours", *tools)}
     for run in range(runs):
@@ -123,31 +109,86 @@ def compare(name: str, texts: list[str], unseen: int, tools: list[str], runs: in
         counts = set()
         for tool, found in rates.items():
             first = before if tool == "ours" else before[:20]  # the others keep nothing from paper to paper
-            timed = time_datatrove(measured, first) if tool == "datatrove" else _in_process(tool, measured, first)
+            if tool == "datatrove":
+                timed = time_datatrove(path, measured, first)
+            else:
+                timed = _apply(time_encoding, tool, path, measured, first)
             found.append(timed["tokens"] / timed["cpu_s"])
             counts.add(timed["tokens"])
-            print(f"{name:24} run {run} {tool:14} {found[-1] / 1e6:6.2f} M tokens/s", flush=True)
+            print(f"{name:34} run {run} {tool:14} {found[-1] / 1e6:6.2f} M tokens/s", flush=True)
         assert len(counts) == 1, f"the tools do not agree on the number of tokens: {counts}"
     ours = rates.pop("ours")
     return [_row(name, "tokens/s a core", ours, peer_rates, peer) for peer, peer_rates in rates.items()]
 
 
-def scale(texts: list[str], runs: int) -> list[dict[str, Any]]:
-    """The whole stage, Parquet to store, with one worker and with two, on 12,000 papers."""
-    seconds: dict[int, list[float]] = {1: [], 2: []}
-    with tempfile.TemporaryDirectory() as name:
-        corpus, many = Path(name) / "corpus", texts * 20
-        (corpus / "parts").mkdir(parents=True)
-        for part in range(16):
-            ids = [f"s2:{number}" for number in range(part, len(many), 16)]
-            table = pa.table({"paper_id": ids, "text": many[part::16]})
-            pq.write_table(table, corpus / "parts" / f"part-{part:05d}.parquet", compression="zstd")
+def make_corpus(folder: Path, texts: list[str], times: int) -> Path:
+    """The texts as a corpus of some parts, each text so many times."""
+    many = texts * times
+    (folder / "parts").mkdir(parents=True)
+    for part in range(PARTS):
+        ids = [f"s2:{number}" for number in range(part, len(many), PARTS)]
+        table = pa.table({"paper_id": ids, "text": many[part::PARTS]})
+        pq.write_table(table, folder / "parts" / f"part-{part:05d}.parquet", compression="zstd")
+    return folder
+
+
+def stage(name: str, path: Path, texts: list[str], runs: int) -> list[dict[str, Any]]:
+    """The whole stage on one core beside itself with the reference library, and beside reading and writing alone."""
+    seconds: dict[str, list[float]] = {"ours": [], "reference library": [], "reading and writing alone": []}
+    memory = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = make_corpus(Path(folder) / "corpus", texts, 1)
         for run in range(runs):
-            for workers, found in seconds.items():
+            for kind, found in seconds.items():
+                timed = _apply(time_stage, kind, path, corpus, Path(folder) / f"store-{run}-{kind[:4]}")
+                found.append(timed["tokens"] / timed["cpu_s"])
+                print(f"{name:34} run {run} {kind:26} {found[-1] / 1e6:6.2f} M tokens/s", flush=True)
+                memory = max(memory, timed["peak_gb"] if kind == "ours" else 0)
+    ours = seconds.pop("ours")
+    return [_row(name, "tokens/s a core", ours, rates, peer) | {"peak_gb": memory} for peer, rates in seconds.items()]
+
+
+def time_stage(kind: str, path: Path, corpus: Path, out: Path) -> dict[str, float]:
+    """CPU seconds, tokens and peak memory of a stage, in its own process."""
+    _one_core()
+    if kind == "reference library":
+        sys.modules["gigatoken"] = None  # type: ignore[assignment]
+    warnings.simplefilter("ignore")
+    started = time.process_time()
+    if kind == "reading and writing alone":
+        tokens = _read_and_write(corpus, next(corpus.parent.glob("store-*-ours")), out)
+    else:
+        tokens = encode_corpus(TokensSection(), corpus, path, out, workers=1).tokens
+    seconds = time.process_time() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    return {"tokens": tokens, "cpu_s": seconds, "peak_gb": peak}
+
+
+def _read_and_write(corpus: Path, store: Path, out: Path) -> int:
+    """Read what the stage reads, in its batches, and write as many bytes as it wrote, from memory."""
+    out.mkdir()
+    for number, part in enumerate(sorted((corpus / "parts").glob("*.parquet"))):
+        with pq.ParquetFile(part) as file:
+            for batch in file.iter_batches(64, columns=["paper_id", "text"], use_threads=False):
+                batch["text"].cast(pa.binary()).to_pylist()
+        size, block = (store / f"shard-{number:05d}.bin").stat().st_size, bytes(1 << 20)
+        with (out / f"{number}.bin").open("wb") as written:
+            for _ in range(-(-size // len(block))):
+                written.write(block)
+    return TokenStore.open(store).n_tokens
+
+
+def scale(texts: list[str], runs: int) -> list[dict[str, Any]]:
+    """The whole stage, Parquet to store, with one worker and with two."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as name:
+        corpus = make_corpus(Path(name) / "corpus", texts, 20)
+        for run in range(runs):
+            for workers, found in rates.items():
                 out, started = Path(name) / f"store-{run}-{workers}", time.perf_counter()
-                tokens = encode_corpus(TokensSection(), corpus, MODEL, out, workers=workers).tokens
+                tokens = encode_corpus(TokensSection(), corpus, MISTRAL, out, workers=workers).tokens
                 found.append(tokens / (time.perf_counter() - started))
-    return [_row("two processes", "tokens/s", seconds[2], seconds[1], "one process")]
+    return [_row("two processes", "tokens/s", rates[2], rates[1], "one process")]
 
 
 def scale_limit(runs: int) -> list[dict[str, Any]]:
@@ -202,48 +243,6 @@ def time_loading(run_dir: str) -> list[float]:
     return rates
 
 
-def check_identity(texts: list[str]) -> dict[str, int]:
-    """Every text of the data folder, and 20,000 strings made to break an encoder, against sentencepiece."""
-    from sentencepiece import SentencePieceProcessor
-
-    encoder, plain = load_encoder(MODEL), SentencePieceProcessor(model_file=str(MODEL))
-    alphabet = [
-        *" \n\t\r\u2581\u00a0\u2009\u3000\u200b\x00\x07\x1b\x7f\u0085\u2028abeinrst.,12αβ中文é😀🧬",
-        "  ",
-        "   ",
-        " the",
-    ]
-    draw = random.Random(0)
-    made_up = ["".join(draw.choices(alphabet, k=draw.randrange(40))) for _ in range(20_000)]
-    found = {"texts": 0, "characters": 0, "tokens": 0, "mismatches": 0}
-    for text in [*_all_texts(), *texts, *made_up]:
-        ids = plain.encode(text)
-        found["texts"] += 1
-        found["characters"] += len(text)
-        found["tokens"] += len(ids)
-        found["mismatches"] += encoder.encode(text).tolist() != ids
-    return found
-
-
-def _all_texts() -> Iterator[str]:
-    """Every file of the data folder that is text, packed or not, in pieces of at most a million characters."""
-    import tarfile
-
-    for path in sorted(path for path in DATA.rglob("*") if path.is_file()):
-        if path.name.endswith(".tar.gz"):
-            with tarfile.open(path) as archive:
-                members = [archive.extractfile(member).read() for member in archive if member.isfile()]  # type: ignore[union-attr]
-        elif path.suffix == ".gz":
-            members = gzip.decompress(path.read_bytes()).split(b"\n")
-        elif path.suffix != ".model":
-            members = [path.read_bytes()]
-        else:
-            continue
-        for member in members:
-            text = member.decode(errors="replace")
-            yield from (text[first : first + 10**6] for first in range(0, max(len(text), 1), 10**6))
-
-
 def setup() -> None:
     """datatrove in an environment of its own."""
     if not (PEER / "bin" / "python").exists():
@@ -270,9 +269,9 @@ def _context() -> Any:
     return multiprocessing.get_context("spawn")
 
 
-def _in_process(tool: str, texts: list[str], before: list[str]) -> dict[str, float]:
+def _apply(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
     with _context().Pool(1) as pool:
-        return dict(pool.apply(time_encoding, (tool, texts, before)))
+        return dict(pool.apply(function, arguments))
 
 
 def _one_core() -> None:
@@ -290,16 +289,28 @@ def main() -> None:
         setup()
         return
     clean, whole = list(papers(whole=False)), list(papers(whole=True))
-    identity = check_identity(whole)
-    print(f"identity with sentencepiece: {identity}", flush=True)
-    rows = compare("encode", clean, UNSEEN, ["sentencepiece", "tokenizers", "datatrove"], options.runs)
-    rows += compare("encode, empty memo", clean, PAPERS, ["sentencepiece", "tokenizers"], 1)
-    rows += compare("encode, whole records", whole, UNSEEN, ["sentencepiece", "tokenizers"], 3)
+    with tempfile.TemporaryDirectory() as name:
+        known = vocabularies(Path(name))
+        identity, rows = {}, []
+        for vocabulary, path in known.items():
+            identity[vocabulary] = check_identity(path)
+            print(f"identity with the reference library, {vocabulary}: {identity[vocabulary]}", flush=True)
+            tools = [*(["sentencepiece"] if path.is_file() else []), "tokenizers", "datatrove"]
+            rows += compare(f"encode, {vocabulary}", path, clean, UNSEEN, tools, options.runs)
+            rows += compare(f"encode, from the start, {vocabulary}", path, clean, len(clean), tools[:1], 1)
+            rows += compare(f"encode, whole records, {vocabulary}", path, whole, UNSEEN, tools[:1], 3)
+            rows += stage(f"stage, {vocabulary}", path, whole, min(options.runs, 3))
+            _save(identity, rows)
     rows += scale(whole, 3)
     rows += scale_limit(3)
     rows += load()
     for row in rows:
-        print(f"{row['name']:24} {row['ours']:14,.0f} {row['peer']:14,.0f} {row['peer_name']:26} {row['ratio']:6.2f} x")
+        print(f"{row['name']:38} {row['ours']:14,.0f} {row['peer']:14,.0f} {row['peer_name']:26} {row['ratio']:6.2f} x")
+    _save(identity, rows)
+
+
+def _save(identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write what is measured so far."""
     environment = describe_environment()
     versions = environment.packages | {"datatrove": "0.10.1"}
     report = {"hardware": environment.hardware, "versions": versions, "identity": identity, "rows": rows}

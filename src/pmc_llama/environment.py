@@ -9,7 +9,18 @@ from pathlib import Path
 
 from pmc_llama.records.environment import Environment, GitState, Gpu, Hardware
 
-PACKAGES = ["pmc-llama", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "pyarrow", "numpy", "scipy"]
+PACKAGES = [
+    "pmc-llama",
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "sentencepiece",
+    "gigatoken",
+    "pyarrow",
+    "numpy",
+    "scipy",
+]
 
 
 def describe_environment() -> Environment:

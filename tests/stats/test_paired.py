@@ -90,3 +90,12 @@ def test_counts_that_do_not_fit_are_refused() -> None:
     for n, b, c in ((0, 0, 0), (5, 3, 3), (5, -1, 2)):
         with pytest.raises(ValueError, match=f"{n} questions"):
             paired.paired_interval(n, b, c)
+
+
+def test_every_table_has_an_interval_also_where_one_model_is_right_alone() -> None:
+    for n in range(1, 61):
+        for b in range(n + 1):
+            for c in (0, n - b):
+                for first, second in ((b, c), (c, b)):
+                    low, high = paired.paired_interval(n, first, second)
+                    assert -1 <= low <= (second - first) / n <= high <= 1

@@ -1,7 +1,6 @@
 """Peak memory of a few training steps on this CPU, beside what the plan says; run in a process of its own."""
 
 import json
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from pmc_llama.model.load import ModelOrigin
 from pmc_llama.plan import memory_of
 from pmc_llama.recipe.training import TrainSection
 from pmc_llama.train.loop import train
+from pmc_llama.train.memory import own_peak_bytes
 from train.tiny import Source, run, tokenizer
 
 if __name__ == "__main__":
@@ -34,6 +34,6 @@ if __name__ == "__main__":
             tokenizer=tokenizer(),
             seed=0,
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = own_peak_bytes() - before
     planned = memory_of(LlamaConfig(**case["config"]), options, None, 1, cuda=False)
     print(json.dumps({"measured": peak, "planned": planned.total, "parts": vars(planned)}))

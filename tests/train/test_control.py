@@ -202,3 +202,11 @@ def test_flops_and_parameters_follow_from_shapes() -> None:
     assert flops_per_token(config, 4096) == 6 * matrices + 12 * 32 * 4096 * 4096
     assert flops_per_token(config, 4096, frozen_base=True) == flops_per_token(config, 4096) * 4 / 6
     assert lora_parameters(config, 8, ["q_proj", "v_proj"]) == 4_194_304
+
+
+def test_peak_memory_is_this_process_own() -> None:
+    """What getrusage tells begins with the memory of the process that started this one."""
+    held = bytearray(b"x") * (600 * 2**20)
+    script = "from pmc_llama.train.memory import own_peak_bytes; print(own_peak_bytes())"
+    peak = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    assert 50 * 2**20 < peak < len(held)

@@ -22,8 +22,11 @@ ALL, NONE = 2**31, 0
 _PROBE_SHARED, _PROBE_CONTEXTS, _PROBE_BRANCHES = 33, (37, 41, 49), (1, 3, 2)
 """Tokens that all rows of the probe begin with, of each row's context, and of each option."""
 _SAME = {torch.float32: 2e-4, torch.float64: 2e-4}
-_SAME_ROUNDED = 2e-2
-"""How far log-likelihoods of the two ways may lie apart, as a share of 1 + their size; in fp32 and below."""
+_SAME_ROUNDED = 5e-2
+"""How far log-likelihoods of the two ways may lie apart, as a share of 1 + their size; in fp32 and below.
+
+Thirty layers in bf16 were seen to differ by 2.3 % on random tokens, from rounding alone.
+"""
 _COLUMNS_AT_ONCE = 8192
 _known: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 

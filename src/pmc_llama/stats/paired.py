@@ -61,7 +61,8 @@ def tango_z(n: int, b: int, c: int, difference: float) -> float:
     """
     over = c - b - n * difference
     linear = (2 * n - c + b) * difference - b - c
-    q = (math.sqrt(linear * linear + 8 * n * b * difference * (1 - difference)) - linear) / (4 * n)
+    root = max(0.0, linear * linear + 8 * n * b * difference * (1 - difference))  # rounding takes it just below 0
+    q = (math.sqrt(root) - linear) / (4 * n)
     variance = n * (2 * q + difference * (1 - difference))
     if variance <= 0:
         return 0.0 if over == 0 else math.copysign(math.inf, over)

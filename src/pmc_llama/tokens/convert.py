@@ -6,12 +6,57 @@ from typing import TYPE_CHECKING, Any
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json
 from pmc_llama.model.tokenizer import folder_tokenizer
-from pmc_llama.tokens.sentencepiece import MARK, may_cut, read_model, user_defined
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_NORMAL, _CONTROL, _UNKNOWN = 1, 3, 2  # piece types of SentencePiece's own format
+MARK = "\u2581"
+"""SentencePiece's visible space; one that stands in a text counts as a space."""
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+"""Types of pieces, numbers of SentencePiece's own format."""
+
+_BPE = 2
+
+
+def read_model(path: Path) -> Any:
+    """Read a SentencePiece model as its protocol-buffer message. Raises InputError where it is none."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except (DecodeError, OSError) as error:
+        raise InputError(f"tokenizer {path} is not a SentencePiece model: {error}") from None
+    if not proto.pieces:
+        raise InputError(f"tokenizer {path} is not a SentencePiece model: it has no pieces")
+    return proto
+
+
+def has_transformers_form(proto: Any) -> bool:
+    """Whether a model is of LLaMA's type, for which `hf_tokenizer` builds the same in transformers' terms.
+
+    That is BPE without normalisation, with byte fallback, with the space mark in front of words, and with no piece that
+    has a mark after another character or a newline.
+    """
+    normaliser, trainer = proto.normalizer_spec, proto.trainer_spec
+    return (
+        trainer.model_type == _BPE
+        and trainer.byte_fallback
+        and not trainer.treat_whitespace_as_suffix
+        and not normaliser.precompiled_charsmap
+        and not normaliser.remove_extra_whitespaces
+        and normaliser.escape_whitespaces
+        and normaliser.add_dummy_prefix
+        and all(piece.type != UNUSED for piece in proto.pieces)
+        and not any("\n" in p.piece or MARK in p.piece.lstrip(MARK) for p in proto.pieces)
+    )
+
+
+def pieces_of(proto: Any, *types: int) -> list[str]:
+    """The pieces of these types."""
+    return [piece.piece for piece in proto.pieces if piece.type in types]
 
 
 def hf_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
@@ -47,20 +92,20 @@ def sentencepiece_file(path: Path) -> Path | None:
         return None
     added = {token["content"] for token in read_json(description).get("added_tokens", [])}
     pieces = {piece.piece for piece in proto.pieces}
-    return file if may_cut(proto) and not user_defined(proto) and added <= pieces else None
+    return file if has_transformers_form(proto) and not pieces_of(proto, USER_DEFINED) and added <= pieces else None
 
 
 def _from_sentencepiece(path: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     proto = read_model(path)
-    if not may_cut(proto):
+    if not has_transformers_form(proto):
         raise InputError(
             f"tokenizer {path} is not of LLaMA's type (BPE with byte fallback, no normalisation): "
             "give its Hugging Face folder instead"
         )
     pieces = [piece.piece for piece in proto.pieces]
-    special = {piece.piece for piece in proto.pieces if piece.type in (_CONTROL, _UNKNOWN)}
+    special = {piece.piece for piece in proto.pieces if piece.type in (CONTROL, UNKNOWN)}
     bos, eos, unk, pad = (
         pieces[number] if 0 <= number < len(pieces) and pieces[number] in special else None
         for number in (
@@ -101,7 +146,7 @@ def _backend(proto: Any, unk: str | None) -> Any:
         [
             AddedToken(piece.piece, normalized=False, special=True)
             for piece in proto.pieces
-            if piece.type in (_CONTROL, _UNKNOWN)
+            if piece.type in (CONTROL, UNKNOWN)
         ]
     )
     return backend
@@ -117,7 +162,7 @@ def _merges(proto: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:
     ranked = [
         (-piece.score, -cut, -len(piece.piece), piece.piece)
         for piece in proto.pieces
-        if piece.type == _NORMAL
+        if piece.type == NORMAL
         for cut in range(1, len(piece.piece))
         if piece.piece[:cut] in vocab and piece.piece[cut:] in vocab
     ]

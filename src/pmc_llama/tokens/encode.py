@@ -1,17 +1,20 @@
 """The stage that writes a corpus into a token store, and appends new papers to one."""
 
+import hashlib
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError, StoreError
 from pmc_llama.files import atomic_path, sha256_file, sha256_json
@@ -22,8 +25,9 @@ from pmc_llama.records.tokens import StoreInfo, read_store_info
 from pmc_llama.run_dir import CorpusDir
 from pmc_llama.signals import leave_to_the_first, ready, signals_held
 from pmc_llama.tokens.convert import hf_tokenizer
-from pmc_llama.tokens.encoders import Encoder, load_encoder, tokenizer_sha256
-from pmc_llama.tokens.sentencepiece import SentencePieceEncoder
+from pmc_llama.tokens.encoders import load_encoder, tokenizer_sha256
+from pmc_llama.tokens.fast import FastEncoder
+from pmc_llama.tokens.reference import Encoder
 from pmc_llama.tokens.shards import Shard, finish_store, read_shard, shard_paths, write_shard_index
 from pmc_llama.tokens.store import TokenStore
 
@@ -31,7 +35,7 @@ __all__ = ["Encoder", "append_corpus", "encode_corpus", "hf_tokenizer", "load_en
 
 BATCH_DOCUMENTS = 64
 CHECKED_DOCUMENTS = 16
-"""Documents of the corpus on which the word memo is compared with plain SentencePiece before the work starts."""
+"""Documents of the corpus on which a fast encoder is compared with the reference before the work starts."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class _Job:
     source: Path
     part: PartFile
     tokenizer: Path
-    memo: bool
+    fast: bool
     out: Path
     skip: frozenset[str] = frozenset()
 
@@ -58,8 +62,8 @@ def encode_corpus(
     """
     parts = _corpus_parts(corpus_dir)
     encoder = load_encoder(tokenizer_path)
-    memo = _check_on_corpus(encoder, corpus_dir / parts[0].file)
-    jobs = [_Job(number, corpus_dir / part.file, part, tokenizer_path, memo, out) for number, part in enumerate(parts)]
+    fast = _holds_on_corpus(encoder, corpus_dir / parts[0].file)
+    jobs = [_Job(number, corpus_dir / part.file, part, tokenizer_path, fast, out) for number, part in enumerate(parts)]
     return finish_store(out, _run(jobs, workers), encoder, [corpus_hash(parts)], section.heldout_fraction)
 
 
@@ -86,13 +90,13 @@ def append_corpus(
     if len(whole) < len(old):
         raise StoreError(f"token store {out}: {info.shards[old.index(None)].file} is damaged or has no index")
     known = pa.chunked_array([chunk for shard in whole for chunk in shard.paper_ids.chunks], pa.string())
-    memo = _check_on_corpus(encoder, corpus_dir / parts[0].file)
+    fast = _holds_on_corpus(encoder, corpus_dir / parts[0].file)
     jobs: list[_Job] = []
     for part in parts:
         source = corpus_dir / part.file
         skip = _known_papers(source, known)
         if len(skip) < part.rows:
-            jobs.append(_Job(len(old) + len(jobs), source, part, tokenizer_path, memo, out, skip))
+            jobs.append(_Job(len(old) + len(jobs), source, part, tokenizer_path, fast, out, skip))
     corpora = [*info.corpora, corpus_hash(parts)]
     return finish_store(out, [*whole, *_run(jobs, workers)], encoder, corpora, section.heldout_fraction)
 
@@ -123,10 +127,11 @@ def _corpus_parts(corpus_dir: Path) -> list[PartFile]:
     return parts
 
 
-def _check_on_corpus(encoder: Encoder, part: Path) -> bool:
-    if not isinstance(encoder, SentencePieceEncoder):
-        return True
-    return encoder.check(text for _, text in islice(_documents(part), CHECKED_DOCUMENTS))
+def _holds_on_corpus(encoder: Encoder, part: Path) -> bool:
+    """Whether the workers may encode fast."""
+    return isinstance(encoder, FastEncoder) and encoder.holds(
+        [text for _, texts in islice(_documents(part, CHECKED_DOCUMENTS), 1) for text in texts]
+    )
 
 
 def _known_papers(part: Path, known: pa.ChunkedArray) -> frozenset[str]:
@@ -147,7 +152,7 @@ def _run(jobs: list[_Job], workers: int) -> list[Shard]:
 def _results(jobs: list[_Job], workers: int) -> Iterator[tuple[int, Shard]]:
     if workers <= 1:
         yield from map(_encode_part, jobs)
-        _worker_encoder.cache_clear()  # its memo is large, and this process goes on to other stages
+        _worker_encoder.cache_clear()  # its caches are large, and this process goes on to other stages
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=leave_to_the_first) as pool:
@@ -164,7 +169,7 @@ def _results(jobs: list[_Job], workers: int) -> Iterator[tuple[int, Shard]]:
 
 def _encode_part(job: _Job) -> tuple[int, Shard]:
     """Encode one corpus part into one shard, unless it is there already."""
-    encoder = _worker_encoder(job.tokenizer, job.memo)
+    encoder = _worker_encoder(job.tokenizer, job.fast)
     stamp = {"part": job.part.file, "part_sha256": job.part.sha256, "tokenizer_sha256": encoder.sha256}
     stamp["skipped"] = sha256_json(sorted(job.skip))
     found = read_shard(job.out, job.number, stamp, encoder.dtype)
@@ -174,32 +179,52 @@ def _encode_part(job: _Job) -> tuple[int, Shard]:
         raise InputError(f"corpus part {job.source} is not the one that corpus.json names: build the corpus again")
     paper_ids: list[str] = []
     lengths: list[int] = []
+    digest = hashlib.sha256()
     binary, _ = shard_paths(job.out, job.number)
-    with atomic_path(binary) as partial, partial.open("wb") as file:
-        documents = (document for document in _documents(job.source) if document[0] not in job.skip)
-        while batch := list(islice(documents, BATCH_DOCUMENTS)):
-            paper_ids += [paper_id for paper_id, _ in batch]
-            for ids in encoder.encode_batch([text for _, text in batch]):
-                lengths.append(len(ids))
-                file.write(np.ascontiguousarray(ids).data)
-    stamp["bin_sha256"] = sha256_file(binary)
+    with atomic_path(binary) as partial, partial.open("wb") as file, ThreadPoolExecutor(1) as beside:
+        documents, written = _documents(job.source, BATCH_DOCUMENTS, job.skip), Future[None]()
+        written.set_result(None)
+        coming = beside.submit(next, documents, None)
+        while (batch := coming.result()) is not None:
+            coming = beside.submit(next, documents, None)  # read, and written, while this thread encodes
+            encoded = encoder.encode_batch(batch[1])
+            paper_ids += batch[0]
+            lengths += map(len, encoded)
+            written.result()
+            written = beside.submit(_write, file, digest, encoded)
+        written.result()
+    stamp["bin_sha256"] = digest.hexdigest()
     return job.number, write_shard_index(job.out, job.number, paper_ids, lengths, stamp)
 
 
+def _write(file: BinaryIO, digest: Any, encoded: list[NDArray[Any]]) -> None:
+    ids = np.concatenate(encoded) if encoded else np.empty(0)
+    digest.update(ids.data)
+    file.write(ids.data)
+
+
 @lru_cache(maxsize=1)
-def _worker_encoder(path: Path, memo: bool) -> Encoder:
-    return load_encoder(path, memo=memo, proven=True)
+def _worker_encoder(path: Path, fast: bool) -> Encoder:
+    return load_encoder(path, fast=fast, proven=True)
 
 
-def _documents(part: Path) -> Iterator[tuple[str, str]]:
-    """(paper_id, text) of every row; a missing text is an empty one, and counted as such in `store.json`."""
+def _documents(
+    part: Path, batch_size: int, skip: frozenset[str] = frozenset()
+) -> Iterator[tuple[list[str], list[bytes]]]:
+    """Paper ids and texts (UTF-8), batch by batch; a missing text is an empty one, and counted as such in the store."""
     try:
         with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["paper_id", "text"]):
-                columns = batch.to_pydict()
-                for paper_id, text in zip(columns["paper_id"], columns["text"], strict=True):
-                    yield paper_id, text or ""
+            for batch in file.iter_batches(batch_size, columns=["paper_id", "text"], use_threads=False):
+                kept = batch.filter(_is_new(batch["paper_id"], skip)) if skip else batch
+                texts = pc.fill_null(kept["text"].cast(pa.string()), "")
+                texts.validate(full=True)  # what is not UTF-8 would become other ids than the text's
+                texts = texts.cast(pa.binary())
+                yield kept["paper_id"].to_pylist(), texts.to_pylist()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise InputError(
             f"corpus part {part} cannot be read as Parquet with columns paper_id and text: {error}"
         ) from None
+
+
+def _is_new(paper_ids: pa.Array, skip: frozenset[str]) -> pa.Array:
+    return pc.invert(pc.is_in(paper_ids, value_set=pa.array(sorted(skip), paper_ids.type)))

@@ -1,17 +1,22 @@
-"""The encoders: from text to token ids, without BOS and EOS."""
+"""The encoder of a tokenizer: fast where that is shown to change nothing, else the reference library's."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from pmc_llama.errors import InputError
 from pmc_llama.files import sha256_file
-from pmc_llama.model.tokenizer import as_spelled, spelled_tokens
 from pmc_llama.tokens.convert import hf_tokenizer, sentencepiece_file
-from pmc_llama.tokens.sentencepiece import SentencePieceEncoder, token_dtype
+from pmc_llama.tokens.description import Refused
+from pmc_llama.tokens.fast import FastEncoder, say_slow
+from pmc_llama.tokens.reference import (
+    Encoder,
+    HuggingFaceEncoder,
+    Reference,
+    SentencePieceEncoder,
+    plain,
+    tokenizer_json,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,88 +36,59 @@ PROBES = (
 """Texts on which tokenizers with other rules for digits, letters, blanks, newlines or Unicode give other ids."""
 
 
-class Encoder(Protocol):
-    """Turns text into ids, without BOS and EOS."""
-
-    @property
-    def vocab_size(self) -> int: ...  # noqa: D102
-
-    @property
-    def bos_id(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def eos_id(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def sha256(self) -> str: ...  # noqa: D102
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
-
-    def encode(self, text: str) -> NDArray[Any]: ...  # noqa: D102
-
-    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[Any]]: ...  # noqa: D102
-
-
-class HuggingFaceEncoder:
-    """Ids of a `tokenizer.json`, in batches of the Rust library.
-
-    Text that looks like a special token is encoded as the characters that it is.
-    """
-
-    def __init__(self, folder: Path, *, proven: bool = False) -> None:
-        from tokenizers import Tokenizer
-
-        file = folder / "tokenizer.json"
-        if not file.is_file():
-            raise InputError(f"tokenizer {folder} has neither a LLaMA-type `tokenizer.model` nor a `tokenizer.json`")
-        whole = hf_tokenizer(folder)
-        if not proven:
-            alone = _plain(Tokenizer.from_file(str(file))).encode_batch_fast(list(PROBES), add_special_tokens=False)
-            _prove(folder, PROBES, [one.ids for one in alone], whole)
-        self.sha256 = sha256_file(file)
-        self._spelled = spelled_tokens(whole)
-        self._tokenizer = _plain(whole.backend_tokenizer)
-        self.vocab_size = int(self._tokenizer.get_vocab_size(with_added_tokens=True))
-        self.bos_id, self.eos_id = whole.bos_token_id, whole.eos_token_id
-        self.dtype = token_dtype(self.vocab_size)
-
-    def encode(self, text: str) -> NDArray[Any]:
-        """Ids of one text."""
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[Any]]:
-        """Ids of many texts, in their order."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(as_spelled(encoding.ids, self._spelled), self.dtype) for encoding in encodings]
-
-
 def tokenizer_sha256(path: Path) -> str:
     """Hash of the file that describes a tokenizer: the `sha256` of its encoder."""
     return sha256_file(sentencepiece_file(path) or path / "tokenizer.json")
 
 
-def load_encoder(path: Path, *, memo: bool = True, proven: bool = False) -> Encoder:
+def load_encoder(path: Path, *, fast: bool = True, proven: bool = False) -> Encoder:
     """The encoder of a SentencePiece `tokenizer.model` or of a Hugging Face folder.
 
     Unless that is `proven` already, papers and questions are shown to get the same ids on texts made to tell tokenizers
-    apart. Raises InputError where there is no tokenizer, and where a text gets other ids.
+    apart, and a `fast` encoder to give the reference library's; where it does not, or does not know the vocabulary, the
+    reference library encodes, which a warning says. Raises InputError where there is no tokenizer, and where questions
+    would get other ids than papers.
     """
+    reference = _reference(path, proven=proven)
+    if not fast:
+        return reference
+    try:
+        encoder = FastEncoder(reference)
+        if not proven:
+            encoder.prove()
+    except Refused as refused:
+        say_slow(reference, str(refused))
+        return reference
+    return encoder
+
+
+def _reference(path: Path, *, proven: bool) -> Reference:
     if not path.exists():
         raise InputError(
             f"tokenizer {path} does not exist: expected a SentencePiece `tokenizer.model` or a Hugging Face folder"
         )
     model = sentencepiece_file(path)
     if model is None:
-        return HuggingFaceEncoder(path, proven=proven)
-    encoder = SentencePieceEncoder(model, memo=memo)
+        return _of_folder(path, proven=proven)
+    encoder = SentencePieceEncoder(model)
     if not proven and encoder.has_transformers_form:
-        texts = [*PROBES, *(f"a{piece}b {piece}" for piece in encoder.user_defined)]
-        _prove(path, texts, encoder.encode_batch(texts), hf_tokenizer(path))
+        texts = [*PROBES, *(f"a{piece}b {piece}" for piece in encoder.apart)]
+        _prove_questions(path, texts, encoder.encode_batch(texts), hf_tokenizer(path))
     return encoder
 
 
-def _prove(
+def _of_folder(folder: Path, *, proven: bool) -> HuggingFaceEncoder:
+    from tokenizers import Tokenizer
+
+    file = tokenizer_json(folder)
+    whole = hf_tokenizer(folder)
+    if not proven:
+        alone = plain(Tokenizer.from_file(str(file))).encode_batch_fast(list(PROBES), add_special_tokens=False)
+        _prove_questions(folder, PROBES, [one.ids for one in alone], whole)
+    return HuggingFaceEncoder(folder, whole)
+
+
+def _prove_questions(
     path: Path, texts: Sequence[str], papers: Sequence[Iterable[int]], questions: "PreTrainedTokenizerBase"
 ) -> None:
     """Raise InputError unless questions get the ids that papers get on all the texts."""
@@ -123,11 +99,3 @@ def _prove(
                 f"tokenizer {path}: its files disagree, so that questions would be encoded otherwise than papers: "
                 f"{text!r}"
             )
-
-
-def _plain(backend: Any) -> Any:
-    """This tokenizer, set to encode whole texts as nothing but text."""
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = True  # the library's name for: special tokens in a text are text
-    return backend

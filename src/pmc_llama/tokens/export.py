@@ -30,7 +30,7 @@ def export_store(
     With its `tokenizer`, BOS and EOS stand around each document. Returns the files. Raises StoreError for a damaged
     store or another tokenizer.
     """
-    encoder = None if tokenizer is None else load_encoder(tokenizer)
+    encoder = None if tokenizer is None else load_encoder(tokenizer, fast=False)
     store = TokenStore.open(path, None if encoder is None else encoder.sha256)
     marks = (
         {"bos_id": None, "eos_id": None} if encoder is None else {"bos_id": encoder.bos_id, "eos_id": encoder.eos_id}

@@ -42,7 +42,7 @@ def decode_document(
     Returns paper_id, number, split, tokens, ids and text. Raises StoreError where the store has no such document, or
     was made with another tokenizer.
     """
-    store = TokenStore.open(path, load_encoder(tokenizer_path).sha256)
+    store = TokenStore.open(path, load_encoder(tokenizer_path, fast=False).sha256)
     number = _find(store, document)
     ids = store[number][start : None if tokens is None else start + tokens].tolist()
     return {

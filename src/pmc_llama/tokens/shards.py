@@ -15,7 +15,7 @@ from pmc_llama.errors import StoreError
 from pmc_llama.files import atomic_path, sha256_file, write_json
 from pmc_llama.records.tokens import FORMAT, ShardFile, StoreInfo
 from pmc_llama.run_dir import StoreDir
-from pmc_llama.tokens.encoders import Encoder
+from pmc_llama.tokens.reference import Encoder
 
 
 @dataclass(frozen=True)

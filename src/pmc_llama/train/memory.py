@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import resource
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,18 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Of glibc's <malloc.h>."""
 
 
+def own_peak_bytes() -> int:
+    """The most memory that this process had at a time, in bytes.
+
+    Linux' `VmHWM` where there is one: what `getrusage` tells begins with the memory of the process that started this.
+    """
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep large blocks that are freed, for the next step, instead of returning them to the system.
 
@@ -39,7 +52,7 @@ def peak_memory() -> int:
     """Most bytes this process has held so far: of its GPU if it has one, else of main memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    return own_peak_bytes()
 
 
 def dry_run(net: Any, optimizer: torch.optim.AdamW, options: TrainSection, world: World) -> None:
