@@ -69,7 +69,7 @@ FAKE = {  # few of the layers, as each costs the same, at their real width
 def fake_steps() -> dict[str, dict[str, float]]:
     command = [sys.executable, str(ROOT / "tests/emulated/fake_step.py"), json.dumps(list(FAKE.values()))]
     environment = {**os.environ, "PYTHONPATH": WITH_TESTS, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     return {name: json.loads(line) for name, line in zip(FAKE, lines, strict=True)}

@@ -101,9 +101,9 @@ def quantized_on_meta(config: LlamaConfig, lora: LoraSection) -> nn.Module:
 
     def add(model: Any, section: LoraSection) -> Any:
         wrapped: Any = adapters(model, section)
-        for module in list(wrapped.get_base_model().model.layers.modules()):
+        for path, module in list(wrapped.get_base_model().model.layers.named_modules()):
             for name, child in list(module.named_children()):
-                if type(child) is nn.Linear and "lora" not in name:
+                if type(child) is nn.Linear and "lora_" not in path:
                     setattr(module, name, InFourBits(child))
         return wrapped
 
