@@ -45,21 +45,21 @@ def case(shape: str, layers: int, processes: int, lora: dict[str, Any] | None = 
 
 
 FAKE = {  # few of the layers, as each costs the same, at their real width
-    "7B": case("huggyllama/llama-7b", 4, 8, micro_batch=4, activation_checkpointing="selective"),
+    "7B": case("huggyllama/llama-7b", 3, 8, micro_batch=4, activation_checkpointing="selective"),
     "7B, all kept": case("huggyllama/llama-7b", 3, 8, micro_batch=4),
     "7B, one process": case("huggyllama/llama-7b", 2, 1, micro_batch=1, seq_len=512, activation_checkpointing="full"),
-    "8B at 8,192": case("meta-llama/Llama-3.1-8B", 3, 8, micro_batch=1, seq_len=8192, activation_checkpointing="full"),
+    "8B at 8,192": case("meta-llama/Llama-3.1-8B", 2, 8, micro_batch=1, seq_len=8192, activation_checkpointing="full"),
     "13B": case("huggyllama/llama-13b", 3, 8, micro_batch=2, activation_checkpointing="selective"),
     "33B": case("huggyllama/llama-30b", 3, 16, micro_batch=1, activation_checkpointing="full"),
     "65B in groups": case(
         "huggyllama/llama-65b", 3, 32, micro_batch=1, activation_checkpointing="full", shard_processes=8
     ),
     "LoRA": case(
-        "huggyllama/llama-7b", 4, 8, {"r": 16, "targets": ALL}, micro_batch=4, activation_checkpointing="selective"
+        "huggyllama/llama-7b", 3, 8, {"r": 16, "targets": ALL}, micro_batch=4, activation_checkpointing="selective"
     ),
     "LoRA of two": case("huggyllama/llama-7b", 3, 1, {"r": 8}, micro_batch=4, activation_checkpointing="full"),
     "QLoRA": case(
-        "huggyllama/llama-7b", 4, 1, {"r": 16, "targets": ALL, "quantize": "nf4"}, micro_batch=4,
+        "huggyllama/llama-7b", 3, 1, {"r": 16, "targets": ALL, "quantize": "nf4"}, micro_batch=4,
         activation_checkpointing="selective",
     ),
 }  # fmt: skip

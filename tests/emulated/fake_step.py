@@ -9,6 +9,7 @@ import json
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,8 +36,6 @@ from pmc_llama.train.step import attach_loss, train_step
 from pmc_llama.train.world import World
 
 CPU = torch.device("cpu")
-LOOKED_EVERY = 4
-"""Operations between two looks at what is alive: looking at each would take most of the time."""
 
 
 class Peak(TorchDispatchMode):
@@ -44,7 +43,7 @@ class Peak(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes, self.operations = 0, 0
+        self.bytes = 0
         self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def know(self, tensor: Tensor) -> None:
@@ -62,9 +61,7 @@ class Peak(TorchDispatchMode):
         for item in tree_iter(result):
             if isinstance(item, Tensor):
                 self.know(item)
-        self.operations += 1
-        if self.operations % LOOKED_EVERY == 0:
-            self.look()
+        self.look()
         return result
 
 
@@ -137,7 +134,7 @@ def fused_dropout(values: Tensor, p: float = 0.5, training: bool = True, inplace
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
-    """Two steps of two micro-batches; the second, with the optimizer's state there, is the one that counts."""
+    """A step of one micro-batch, which makes the optimizer's state, and one of two, which is the one that counts."""
     size, lora = case["processes"], None if case.get("lora") is None else LoraSection(**case["lora"])
     shape = SHAPES[case["shape"]] | ({"num_hidden_layers": case["layers"]} if "layers" in case else {})
     config = LlamaConfig(**shape, use_cache=False)
@@ -158,7 +155,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     whole = frozen if quantized or size == 1 else []
     parallelize(net, mesh, dtype=torch.bfloat16, recompute=options.activation_checkpointing, whole=whole)
     rows, length = options.micro_batch, options.seq_len
-    totals = Totals(rows * length * 2 * size, rows * length * 2 * size, 2, stop=False, save=False, written=True)
+    totals = Totals(rows * length * size, rows * length * size, 0, stop=False, save=False, written=True)
     with FakeTensorMode(allow_non_fake_inputs=True), Peak() as peak:
         net.to_empty(device=CPU)
         for parameter in net.parameters():
@@ -168,8 +165,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         optimizer, guard = build_optimizer(net, options), Guard(CPU)
         for step in (1, 2):
             peak.bytes = 0
-            batch = [micro_batch(rows, length) for _ in range(2)]
-            train_step(net, optimizer, guard, batch, totals, step=step, lr=1e-5, clip=1.0, world=world)
+            batch, of_step = [micro_batch(rows, length)] * step, replace(totals, micro_batches=step)
+            train_step(net, optimizer, guard, batch, of_step, step=step, lr=1e-5, clip=1.0, world=world)
         kept = peak.look()
     dist.destroy_process_group()
     planned = memory_of(config, options, lora, size)

@@ -31,7 +31,7 @@ from pmc_llama.train.microbatch import micro_batches
 from pmc_llama.train.optim import Guard, build_optimizer, learning_rate
 from pmc_llama.train.signals import StopFlag
 from pmc_llama.train.step import attach_loss, train_step
-from pmc_llama.train.world import World, join_world
+from pmc_llama.train.world import IN_STEPS, PATIENCE, World, join_world
 
 
 def train(
@@ -199,6 +199,8 @@ def _run_steps(run: _Run, start: int, metrics: Metrics) -> None:
         _measure(run, 0, metrics)
     try:
         for step, rows in _upcoming(run.batches, start, run.steps, run.world):
+            if step == start + 2:  # the first may have compiled, and read its data for the first time
+                run.world.wait_at_most(IN_STEPS)
             _step(run, step, rows, metrics, start)
             if _due(step, run.options.log_every, run.steps):
                 metrics.flush()
@@ -212,6 +214,7 @@ def _run_steps(run: _Run, start: int, metrics: Metrics) -> None:
         raise
     except torch.OutOfMemoryError as error:
         raise too_large(run.options, error) from None
+    run.world.wait_at_most(PATIENCE)
     run.checkpoints.finish(run.world)
 
 
