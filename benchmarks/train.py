@@ -131,10 +131,10 @@ def run_ours(kind: str, weights: Path, compiled: bool) -> dict[str, Any]:
     from pmc_llama.model.load import ModelOrigin, build_model
     from pmc_llama.recipe.training import TrainSection
     from pmc_llama.train.agreement import agree
-    from pmc_llama.train.loop import attach_loss, train_step
     from pmc_llama.train.memory import keep_freed_memory
     from pmc_llama.train.microbatch import micro_batches
     from pmc_llama.train.optim import Guard, build_optimizer
+    from pmc_llama.train.step import attach_loss, train_step
     from pmc_llama.train.world import join_world
 
     tokenizer, batches = source(kind)

@@ -82,12 +82,12 @@ def run_ours(options: argparse.Namespace, shape: dict[str, Any]) -> dict[str, An
     from transformers import PreTrainedTokenizerFast
 
     from pmc_llama.model.load import ModelOrigin, build_model
-    from pmc_llama.model.precision import training_dtype
+    from pmc_llama.model.precision import compute_dtype
     from pmc_llama.recipe.training import OptimSection
     from pmc_llama.train.agreement import agree
-    from pmc_llama.train.loop import attach_loss, train_step
     from pmc_llama.train.microbatch import micro_batches
     from pmc_llama.train.optim import Guard, build_optimizer
+    from pmc_llama.train.step import attach_loss, train_step
     from pmc_llama.train.world import join_world
 
     words = Tokenizer(models.WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2}, unk_token="<unk>"))
@@ -95,7 +95,7 @@ def run_ours(options: argparse.Namespace, shape: dict[str, Any]) -> dict[str, An
     with join_world() as world:
         net: Any = build_model(
             ModelOrigin(config=shape), tokenizer=tokenizer, mesh=world.mesh, device=world.device,
-            dtype=training_dtype("bf16", world.device), seed=0, recompute=options.recompute,
+            dtype=compute_dtype("bf16", world.device), seed=0, recompute=options.recompute,
             compiled=options.side == "ours",
         )  # fmt: skip
         attach_loss(net, compiled=options.side == "ours")
@@ -210,7 +210,8 @@ def result(options: argparse.Namespace, shape: dict[str, Any], seconds: float, l
     import torch
     from transformers import LlamaConfig
 
-    from pmc_llama.model.hardware import flops_per_token, gpu_peak
+    from pmc_llama.model.gpus import gpu_peak
+    from pmc_llama.model.hardware import flops_per_token
 
     rate = options.steps * options.micro_batch * options.accumulate * shape["max_position_embeddings"] / seconds
     gpu = torch.cuda.is_available()

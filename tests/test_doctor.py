@@ -1,4 +1,5 @@
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import torch
 
 from pmc_llama import doctor
 from pmc_llama.doctor import GIB, diagnose
+from pmc_llama.model.gpus import asked_gpus
+from pmc_llama.plan import plan
 from pmc_llama.recipe import load_recipe
 from pmc_llama.recipe.shipped import shipped_names
 
@@ -47,7 +50,7 @@ def test_a_cpu_machine_gets_one_command_that_exists(gpus: Callable[[list[int]], 
     program, verb, recipe = shlex.split(diagnosis.command)
     assert shutil.which(program) and verb == "run"
     assert load_recipe(Path(recipe)).minimed is not None
-    assert set(doctor.PARAMETERS) <= set(shipped_names())
+    assert set(doctor.LARGEST_FIRST) <= set(shipped_names())
     assert str(diagnosis).endswith(diagnosis.command)
 
 
@@ -80,14 +83,23 @@ def python(arguments: list[str], **options: Any) -> str:
     return done.stdout
 
 
-def test_gpus_decide_which_recipe_fits(
+def test_gpus_decide_which_recipe_fits_and_the_plan_says_the_same(
     gpus: Callable[[list[int]], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
-    for sizes, said in (([80] * 8, "pmc-llama-13b"), ([80, 80], "pmc-llama-7b"), ([24], "too small for full training")):
+    monkeypatch.setattr(doctor, "_accelerators", lambda: iter(()))
+    said = {}
+    for sizes in ([80] * 8, [40] * 8, [80, 80], [24], [24] * 8, [141]):
         gpus(sizes)
-        monkeypatch.setattr(doctor, "_accelerators", lambda: iter(()))
-        assert said in diagnose(tmp_path).advice
+        advice = diagnose(tmp_path).advice
+        said[len(sizes), sizes[0]] = advice
+        for name in doctor.LARGEST_FIRST:
+            settings = [one for one in re.findall(r"--set ([^\s,`]+)", advice) if name in advice]
+            fits = plan(load_recipe(ROOT / f"recipes/{name}.yaml", settings), asked_gpus("auto"))[0].fits
+            assert fits == (f"training of {name} fits" in advice), (sizes, name)
+            if fits:
+                break
+    assert "pmc-llama-33b fits the GPUs, as" in said[8, 80]
+    assert "too small for full training of 7B" in said[1, 24]
 
 
 def test_what_is_missing_is_named(

@@ -23,7 +23,8 @@ LAYERS = [
     {"results"},
     {"corpus", "tokens", "minimed", "report", "release", "serve"},
     {"experiment"},
-    {"checks", "plan", "doctor"},
+    {"checks", "plan"},
+    {"doctor"},
     {"pipeline"},
     {"cli"},
 ]

@@ -12,14 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from pmc_llama.recipe.shipped import shipped_names
+from pmc_llama.errors import RecipeError
+from pmc_llama.recipe.shipped import FOLDER
 
 GIB = 2**30
-STATE_BYTES = 16
-"""Bytes a parameter in full training: fp32 weight and gradient, and AdamW's two moments."""
-WORKING_SHARE = 0.25
-"""Share of the GPUs' memory left to activations."""
-PARAMETERS = {"pmc-llama-65b": 65.2e9, "pmc-llama-33b": 32.5e9, "pmc-llama-13b": 13.0e9, "pmc-llama-7b": 6.7e9}
+LARGEST_FIRST = ("pmc-llama-65b", "pmc-llama-33b", "pmc-llama-13b", "pmc-llama-7b")
+"""Recipes whose full training is looked at."""
 SMALL_DISK_BYTES = 5 * GIB
 
 
@@ -64,7 +62,7 @@ def diagnose(folder: Path = Path()) -> Diagnosis:
         _optional("ray", "Ray", "the corpus can be built on a Ray cluster", "corpora are built by local processes"),
         _optional("vllm", "vLLM", "`serve` can use it", "`serve` uses the server on transformers"),
     )
-    advice, command = _advise(_gpu_memory_bytes(), all(one.state != "bad" for one in findings))
+    advice, command = _advise(all(one.state != "bad" for one in findings))
     return Diagnosis(findings, advice, command)
 
 
@@ -166,32 +164,35 @@ def _optional(module: str, name: str, there: str, missing: str) -> Finding:
     return Finding(name, "note", f"not installed: {missing}")
 
 
-def _gpu_memory_bytes() -> list[int]:
-    import torch
-
-    if not torch.cuda.is_available():
-        return []
-    return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
-
-
-def _advise(gpus: list[int], healthy: bool) -> tuple[str, str]:
+def _advise(healthy: bool) -> tuple[str, str]:
     """What fits, in a sentence, and the command that shows that everything works here."""
     command = shlex.join([_program(), "run", "minimed"])
     if not healthy:
         return "Mend what is marked BAD first. Then try the miniature:", command
     start = "Start with the miniature: the whole recipe on a synthetic world, in minutes, on this machine:"
-    room = sum(gpus) * (1 - WORKING_SHARE)
-    for name, parameters in PARAMETERS.items():
-        state_bytes = parameters * STATE_BYTES
-        if name in shipped_names() and state_bytes <= room:
+    fits = _largest_that_fits()
+    return start if fits is None else f"{fits} {start}", command
+
+
+def _largest_that_fits() -> str | None:
+    """What `plan` says of the GPUs that are here, in a sentence; None where there are none."""
+    from pmc_llama.model.gpus import found_gpus
+    from pmc_llama.plan import changes_that_fit, shape_of
+    from pmc_llama.recipe import load_recipe
+
+    try:
+        count, gpu = found_gpus()
+    except RecipeError:
+        return None
+    for name in LARGEST_FIRST:
+        recipe = load_recipe(FOLDER / f"{name}.yaml")
+        change = changes_that_fit(shape_of(recipe), recipe.pretrain, None, count, gpu)
+        if change is not None:
+            settings = " ".join(f"--set pretrain.{key}={value}" for key, value in change.items())
             return (
-                f"Full training of {name} fits the GPUs (its state takes {state_bytes / GIB:,.0f} GiB). {start}",
-                command,
+                f"Full training of {name} fits the GPUs{f' with `{settings}`' if settings else ''}, as `plan` reckons."
             )
-    if gpus:
-        need = PARAMETERS["pmc-llama-7b"] * STATE_BYTES / (1 - WORKING_SHARE) / GIB
-        return f"The GPUs are too small for full training of 7B, which wants {need:,.0f} GiB in all. {start}", command
-    return start, command
+    return "The GPUs are too small for full training of 7B; `plan` says what would do, and what LoRA needs."
 
 
 def _program() -> str:

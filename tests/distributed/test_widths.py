@@ -1,5 +1,6 @@
 """Any number of processes gives the same gradients, losses and weights, and stops and continues as one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,8 @@ TESTS = Path(__file__).parents[1]
 
 
 WORKER = str(TESTS / "distributed" / "worker.py")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
+WITH_TESTS = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": WITH_TESTS}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sys.executable,
         WORKER,
         str(out),
-        "2:part,stops,lora",
+        "2:part,stops,lora,again",
         "1:part",
         "3:rest",
         "4:gradients,replicas,few_rows",
@@ -86,6 +88,23 @@ def test_processes_without_rows_take_part_all_the_same(out: Path) -> None:
     heldout = [read_metrics(out / f"few-{size}/metrics.jsonl").heldout[-1].heldout["x"] for size in (1, 4)]
     assert heldout[0].tokens == heldout[1].tokens
     assert heldout[0].loss == pytest.approx(heldout[1].loss, rel=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell what a process has open")
+def test_runs_that_follow_each_other_leave_no_sockets_and_no_threads(out: Path) -> None:
+    counts = json.loads((out / "again.json").read_text())
+    assert counts[-1] == counts[1], "the first two make a group each of their own"
+
+
+def test_when_one_of_three_processes_fails_all_end(tmp_path: Path) -> None:
+    command = [sys.executable, str(TESTS / "distributed" / "failing.py"), str(tmp_path), "raises", "killed", "stuck"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240)
+    found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    assert list(found) == ["raises", "killed", "stuck"], done.stderr[-4000:]
+    for how, ended in found.items():
+        assert [status for status, _ in ended] == [2, -9 if how == "killed" else 1, 2], how
+        assert max(seconds for _, seconds in ended) < 60, how
+    assert "another process of the run has ended, so this one ends too" in done.stderr
 
 
 def test_torchrun_stopped_by_sigterm_leaves_a_checkpoint_that_one_process_goes_on_from(tmp_path: Path) -> None:

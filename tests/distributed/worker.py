@@ -4,6 +4,7 @@
 each other as under torchrun; under torchrun, `worker.py OUT long` runs the job itself.
 """
 
+import json
 import os
 import signal
 import socket
@@ -21,8 +22,8 @@ from pmc_llama.model.load import ModelOrigin, build_model
 from pmc_llama.recipe.training import LoraSection
 from pmc_llama.train.agreement import agree
 from pmc_llama.train.batches import Rows
-from pmc_llama.train.loop import attach_loss, forward_backward
 from pmc_llama.train.microbatch import micro_batches
+from pmc_llama.train.step import attach_loss, forward_backward
 from pmc_llama.train.world import join_world
 from train.tiny import CONFIG, Source, is_first, run, tokenizer
 
@@ -122,6 +123,17 @@ def few_rows(out: Path) -> None:
     )
 
 
+def again(out: Path) -> None:
+    """Several runs in the same processes: what each leaves open is written down."""
+    counts = []
+    for number in range(6):
+        shards = 1 if number % 2 else None
+        run(out / f"again-{number}", Source(1), shard_processes=shards)
+        counts.append([len(list(Path("/proc/self", kind).iterdir())) for kind in ("fd", "task")])
+    if is_first():
+        (out / "again.json").write_text(json.dumps(counts))
+
+
 class Slow(Source):
     """A source whose steps take long enough to be signalled in."""
 
@@ -141,14 +153,19 @@ def long(out: Path) -> None:
         (out / f"stopped-{os.environ['RANK']}").write_text(str(reason))
 
 
-JOBS = {job.__name__: job for job in (gradients, replicas, stops, part, rest, lora, few_rows, long)}
+JOBS = {job.__name__: job for job in (gradients, replicas, stops, part, rest, lora, few_rows, again, long)}
+
+
+def place_of_meeting() -> dict[str, str]:
+    """Where processes find each other, as torchrun tells them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
 
 
 def fork(out: Path, processes: int, jobs: list[str]) -> None:
     """Run `jobs` in `processes` children of this process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    place = place_of_meeting()
     children = []
     for rank in range(processes):
         child = os.fork()

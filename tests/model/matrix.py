@@ -27,9 +27,9 @@ from pmc_llama.tokens.encode import hf_tokenizer
 from pmc_llama.train.agreement import agree
 from pmc_llama.train.batches import IGNORE, Rows
 from pmc_llama.train.isolation import prove_isolation
-from pmc_llama.train.loop import attach_loss, train_step
 from pmc_llama.train.microbatch import micro_batches
 from pmc_llama.train.optim import Guard, build_optimizer
+from pmc_llama.train.step import attach_loss, train_step
 from pmc_llama.train.world import World, join_world
 from train.tiny import options
 

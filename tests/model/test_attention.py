@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from pmc_llama.errors import RecipeError
 from pmc_llama.model import attention
-from pmc_llama.model.attention import Documents, attend
+from pmc_llama.model.attention import Documents, attend, products
 
 CPU = torch.device("cpu")
 
@@ -63,10 +63,10 @@ def test_every_document_attends_to_itself_alone(
     rows: list[list[int]], tile: int, shared: int, window: int | None
 ) -> None:
     torch.manual_seed(0)
-    batch, length, before = len(rows), sum(rows[0]), attention.TILE
+    batch, length, before = len(rows), sum(rows[0]), products.TILE
     q = torch.randn(batch, 4, length, 8, requires_grad=True)
     k, v = (torch.randn(batch, 4 // shared, length, 8, requires_grad=True) for _ in range(2))
-    attention.TILE = tile
+    products.TILE = tile
     try:
         documents = Documents.of(position_ids(rows), CPU)
         ours, _ = attend(torch.nn.Identity(), q, k, v, None, documents=documents, sliding_window=window)
@@ -75,7 +75,7 @@ def test_every_document_attends_to_itself_alone(
         direction = torch.randn_like(wanted)
         mine = torch.autograd.grad((ours * direction).sum(), (q, k, v))
     finally:
-        attention.TILE = before
+        products.TILE = before
     theirs = torch.autograd.grad((wanted * direction).sum(), (q, k, v))
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
@@ -126,7 +126,7 @@ def test_torch_knows_the_call_that_gpus_get(shared: int) -> None:
     """Shapes only: the operators of GPUs are called on the meta device, backward included."""
     q = torch.empty(2, 4, 40, 64, dtype=torch.bfloat16, device="meta", requires_grad=True)
     k, v = (torch.empty_like(q[:, ::shared]).requires_grad_() for _ in range(2))
-    documents = Documents(40, cu_seqlens=torch.empty(64, dtype=torch.int32, device="meta"), row_length=40)
+    documents = Documents(40, 40, {"flash": torch.empty(64, dtype=torch.int32, device="meta")})
     out, _ = attend(torch.nn.Identity(), q, k, v, None, documents=documents, scaling=0.125)
     assert out.shape == (2, 40, 4, 64) and out.dtype == torch.bfloat16
     gradients = torch.autograd.grad(out, (q, k, v), torch.empty_like(out))

@@ -17,8 +17,8 @@ from pmc_llama.model.load import ModelOrigin, build_model, load_for_inference
 from pmc_llama.model.parallel import recomputed
 from pmc_llama.model.save import export_hf
 from pmc_llama.recipe.training import LoraSection
-from pmc_llama.train.loop import attach_loss
 from pmc_llama.train.microbatch import micro_batches
+from pmc_llama.train.step import attach_loss
 from pmc_llama.train.world import World, join_world
 from train.tiny import CONFIG, VOCAB, Source, run, tokenizer
 

@@ -24,8 +24,9 @@ from pmc_llama.recipe.training import LoraSection
 from pmc_llama.train import loop
 from pmc_llama.train.batches import Rows
 from pmc_llama.train.isolation import prove_isolation
-from pmc_llama.train.loop import attach_loss, train
+from pmc_llama.train.loop import train
 from pmc_llama.train.microbatch import micro_batches
+from pmc_llama.train.step import attach_loss
 from pmc_llama.train.world import World, join_world
 from train.tiny import Source, options
 

@@ -1,9 +1,11 @@
 """What surrounds the steps: spikes left out, time limits, trackers, memory, utilisation."""
 
+import gc
 import platform
 import subprocess
 import sys
 import types
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ import torch
 from transformers import LlamaConfig
 
 from pmc_llama.errors import RecipeError, Stopped, TrainingError
-from pmc_llama.model.hardware import GPUS, all_parameters, flops_per_token, gpu_by_cuda_name, lora_parameters
+from pmc_llama.model.gpus import GPUS, known_gpu
+from pmc_llama.model.hardware import all_parameters, flops_per_token, lora_parameters
 from pmc_llama.model.load import ModelOrigin, build_model
-from pmc_llama.model.precision import training_dtype
+from pmc_llama.model.precision import compute_dtype
+from pmc_llama.recipe.training import LoraSection
 from pmc_llama.records.training import read_metrics
-from pmc_llama.train import optim
+from pmc_llama.train import loop, optim
 from pmc_llama.train.batches import Rows
-from pmc_llama.train.loop import attach_loss
 from pmc_llama.train.memory import dry_run
 from pmc_llama.train.metrics import Speed
+from pmc_llama.train.step import attach_loss
 from pmc_llama.train.world import join_world
 from train.tiny import CONFIG, Source, options, run, tokenizer
 
@@ -93,6 +97,17 @@ def test_too_little_memory_is_told_before_the_first_step_with_what_to_do(monkeyp
             state = optimizer.state[parameter]
             assert state["step"] == 0 and not state["exp_avg_sq"].full_tensor().any(), "allocated, and untouched"
 
+        optimizer.state.clear()
+        seen, whole = [], net.loss_sum
+
+        def looks(batch: Any) -> torch.Tensor:
+            seen.append((len(optimizer.state), any(one.grad is not None for one in net.parameters())))
+            return whole(batch)
+
+        monkeypatch.setattr(net, "loss_sum", looks)
+        dry_run(net, optimizer, options(seq_len=32), world)
+        assert seen == [(len(before), False), (len(before), True)], "moments from the start, and the first's gradients"
+
         def out_of_memory(_: Any) -> None:
             raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
@@ -101,11 +116,42 @@ def test_too_little_memory_is_told_before_the_first_step_with_what_to_do(monkeyp
             dry_run(net, optimizer, options(seq_len=32), world)
 
 
-def test_gpus_train_in_bf16_only_and_say_so() -> None:
-    assert training_dtype("bf16", torch.device("cuda")) == torch.bfloat16
-    assert training_dtype("fp32", torch.device("cpu")) == torch.float32
-    with pytest.raises(RecipeError, match="precision: fp32 would train in fp32 here, but GPUs train in bf16 only"):
-        training_dtype("fp32", torch.device("cuda"))
+def test_too_little_memory_in_a_later_step_is_a_sentence_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB\nand much more that nobody reads")
+
+    monkeypatch.setattr(loop, "train_step", out_of_memory)
+    with pytest.raises(TrainingError, match=r"do not fit this device: tried to allocate 2 GiB\. In this order") as told:
+        run(tmp_path, Source(steps=2))
+    assert "nobody reads" not in str(told.value)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSection(r=4)])
+def test_models_are_freed_before_the_next_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: LoraSection | None
+) -> None:
+    run(tmp_path / "base", Source(1))
+    made: list[weakref.ref[torch.Tensor]] = []
+    build = loop._build
+
+    def remembers(*arguments: Any) -> Any:
+        net = build(*arguments)
+        made.extend(weakref.ref(parameter) for parameter in net.parameters())
+        return net
+
+    monkeypatch.setattr(loop, "_build", remembers)
+    gc.disable()  # it would come sometime, which is too late where the next model needs the memory
+    try:
+        run(tmp_path / "one", Source(2), ModelOrigin(path=tmp_path / "base" / "model"), lora=lora)
+    finally:
+        gc.enable()
+    assert made and not [one for one in made if one() is not None]
+
+
+def test_the_precision_that_is_asked_for_is_had_on_every_device() -> None:
+    for kind in ("cpu", "cuda"):
+        assert compute_dtype("bf16", torch.device(kind)) == torch.bfloat16
+        assert compute_dtype("fp32", torch.device(kind)) == torch.float32, "the demo asks for it on GPUs, too"
 
 
 FAULTS = """
@@ -138,10 +184,11 @@ def test_shards_must_divide_the_processes() -> None:
 
 
 def test_utilisation_is_told_on_known_devices_only() -> None:
-    assert gpu_by_cuda_name("NVIDIA A100-SXM4-80GB") == GPUS["A100-80GB"]
-    assert gpu_by_cuda_name("NVIDIA H100 80GB HBM3") == GPUS["H100-80GB"]
-    assert gpu_by_cuda_name("NVIDIA H100 PCIe") is None, "another peak"
-    assert gpu_by_cuda_name("AMD Instinct MI300X") is None
+    assert known_gpu("NVIDIA A100-SXM4-80GB") == GPUS["A100-80GB"]
+    assert known_gpu("NVIDIA GH200 480GB", 143 * 2**30) == GPUS["GH200-144GB"]
+    assert known_gpu("NVIDIA H100 PCIe") == GPUS["H100-PCIe-80GB"], "another peak"
+    assert known_gpu("NVIDIA GeForce RTX 4090 Laptop GPU") is None
+    assert known_gpu("AMD Instinct MI250X") is None
     assert Speed(1e9, None, 8).mfu(1e6) is None
     assert Speed(1e9, 1e14, 8).mfu(4e5) == pytest.approx(0.5)
 

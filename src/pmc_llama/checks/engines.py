@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Iterator, Set
 
-from pmc_llama.checks.common import told
 from pmc_llama.corpus.storage import is_remote
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.training import TrainSection
@@ -38,8 +37,6 @@ def training_engine_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
     """What training needs, and is not installed or not to be had on this machine."""
     import torch
 
-    from pmc_llama.model.precision import training_dtype
-
     sections: dict[str, TrainSection] = {}
     if "base" in stages and recipe.base.train is not None:
         sections["base.train"] = recipe.base.train
@@ -52,12 +49,7 @@ def training_engine_problems(recipe: Recipe, stages: Set[str]) -> Iterator[str]:
                 yield from _needs(f"regimes.{name}.lora.quantize", "bitsandbytes", "qlora")
                 if not torch.cuda.is_available():
                     yield f"regimes.{name}.lora.quantize: 4-bit weights need a CUDA GPU, and there is none here"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for key, section in sections.items():
-        found: list[str] = []
-        with told(found, key):
-            training_dtype(section.precision, device)
-        yield from found
         for tracker in section.trackers:
             if importlib.util.find_spec(tracker) is None:
                 yield f"{key}.trackers: {tracker} is not installed (pip install {tracker})"

@@ -31,21 +31,25 @@ def doctor() -> None:
 
 def plan(
     recipe: RecipePath,
-    gpus: Annotated[str, typer.Option(help="How many of which, as 8xA100-80GB.")],
-    mfu: Annotated[float | None, typer.Option(help="Assumed share of the hardware's peak.")] = None,
+    gpus: Annotated[str, typer.Option(help="How many of which, as 8xA100-80GB, or auto.")] = "auto",
+    mfu: Annotated[float | None, typer.Option(help="Assumed share or percentage of the hardware's peak.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens of one epoch, as 75e9.")] = None,
     usd_per_gpu_hour: Annotated[float | None, typer.Option(help="Price, for the cost.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(help="Memory of a GPU that is not known.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="Its dense bf16 peak.")] = None,
     settings: Settings = None,
 ) -> None:
     """Say what a recipe needs on GPUs: memory, time, cost."""
+    from pmc_llama.model.gpus import asked_gpus
     from pmc_llama.plan import MFU, render
     from pmc_llama.plan import plan as make_plan
     from pmc_llama.recipe import load_recipe
 
     assumed = MFU if mfu is None else mfu
     loaded = load_recipe(recipe, settings)
-    stages = make_plan(loaded, gpus, mfu=assumed, tokens_per_epoch=tokens, usd_per_gpu_hour=usd_per_gpu_hour)
-    print(render(stages, gpus, assumed))
+    hardware = asked_gpus(gpus, memory_gb, tflops)
+    stages = make_plan(loaded, hardware, mfu=assumed, tokens_per_epoch=tokens, usd_per_gpu_hour=usd_per_gpu_hour)
+    print(render(stages, hardware, assumed))
 
 
 def update(

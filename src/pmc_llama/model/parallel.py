@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-import torch.nn.attention.varlen  # registers its operator
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -15,15 +14,18 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
+from pmc_llama.model.attention.documents import BACKENDS
 from pmc_llama.model.blocks import blocks_of, causal_lm
 
 Recompute = Literal["none", "selective", "full"]
 
-# What selective checkpointing keeps: results that are dear to compute again. All else is cheap element-wise work.
+# What selective checkpointing keeps: results that are dear to compute again. All else is cheap element-wise work, and
+# so is the product of an adapter's narrow waist with its wide second matrix.
+CHEAP_INNER = 128
+_PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
 _KEPT = {
-    torch.ops.aten.mm.default,
-    torch.ops.aten.addmm.default,
-    torch.ops.torch_attn._varlen_attn.default,
+    *_PRODUCTS,
+    *(operator for backend in BACKENDS.values() for operator in backend.saved_ops),
 }
 
 
@@ -81,5 +83,8 @@ def recomputed(forward: Callable[..., Any], recompute: Recompute) -> Callable[..
     return run
 
 
-def _keep_products(_context: Any, operator: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operator in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+def _keep_products(_context: Any, operator: Any, *args: Any, **_kwargs: Any) -> CheckpointPolicy:
+    if operator not in _KEPT:
+        return CheckpointPolicy.PREFER_RECOMPUTE
+    cheap = operator in _PRODUCTS and args[-1].shape[0] <= CHEAP_INNER
+    return CheckpointPolicy.PREFER_RECOMPUTE if cheap else CheckpointPolicy.MUST_SAVE

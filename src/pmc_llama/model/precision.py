@@ -4,8 +4,6 @@ from typing import Literal
 
 import torch
 
-from pmc_llama.errors import RecipeError
-
 
 def compute_dtype(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> torch.dtype:
     """The format of weights and activations in forward and backward; master weights and reductions are fp32 always.
@@ -16,16 +14,6 @@ def compute_dtype(precision: Literal["auto", "bf16", "fp32"], device: torch.devi
     if precision == "auto":
         return torch.bfloat16 if _multiplies_bf16(device) else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def training_dtype(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> torch.dtype:
-    """The same for training. Raises RecipeError for fp32 on a GPU: flash attention of packed documents has none."""
-    dtype = compute_dtype(precision, device)
-    if device.type == "cuda" and dtype != torch.bfloat16:
-        raise RecipeError(
-            f"precision: {precision} would train in fp32 here, but GPUs train in bf16 only (A100 or newer)"
-        )
-    return dtype
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

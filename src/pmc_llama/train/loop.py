@@ -1,6 +1,5 @@
 """The one training loop: pre-training, full tuning and LoRA differ in data, trained weights and labels only."""
 
-import types
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,32 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedTokenizerBase
 
 from pmc_llama.errors import Stopped, TrainingError
 from pmc_llama.files import write_json
-from pmc_llama.model.hardware import flops_per_token, gpu_peak
+from pmc_llama.model.gpus import gpu_peak
+from pmc_llama.model.hardware import flops_per_token
 from pmc_llama.model.load import ModelOrigin, build_model
-from pmc_llama.model.precision import training_dtype
+from pmc_llama.model.precision import compute_dtype
 from pmc_llama.model.save import export_hf
 from pmc_llama.recipe.training import LoraSection, TrainSection
 from pmc_llama.records.training import FinishedTraining, TrainSummary
 from pmc_llama.run_dir import TrainingDir
-from pmc_llama.train.agreement import Totals, agree
+from pmc_llama.train.agreement import agree
 from pmc_llama.train.batches import BatchSource, Rows
 from pmc_llama.train.checkpoint import Checkpoints, newest
 from pmc_llama.train.heldout import measure
-from pmc_llama.train.identity import finished_summary, identity_of
+from pmc_llama.train.identity import Identity, finished_summary, identity_of
 from pmc_llama.train.isolation import prove_isolation
-from pmc_llama.train.loss import loss_sum
-from pmc_llama.train.memory import dry_run, keep_freed_memory
+from pmc_llama.train.memory import dry_run, free_models, keep_freed_memory, too_large
 from pmc_llama.train.metrics import Metrics, Speed
-from pmc_llama.train.microbatch import MicroBatch, empty_micro_batch, micro_batches
-from pmc_llama.train.optim import Guard, build_optimizer, clip_gradients, guarded_update, learning_rate
+from pmc_llama.train.microbatch import micro_batches
+from pmc_llama.train.optim import Guard, build_optimizer, learning_rate
 from pmc_llama.train.signals import StopFlag
-from pmc_llama.train.world import World, join_world
+from pmc_llama.train.step import attach_loss, train_step
+from pmc_llama.train.world import IN_STEPS, PATIENCE, World, join_world
 
 
 def train(
@@ -58,47 +56,96 @@ def train(
     Raises Stopped after a signal (the checkpoint is there), CheckpointError if `out` belongs to another run,
     TrainingError if a loss is not finite, InputError or RecipeError for a model that cannot be used.
     """
-    with join_world(options.shard_processes) as world, StopFlag(options.time_limit_s) as stop:
-        dtype = training_dtype(options.precision, world.device)
-        steps = min(batches.steps, options.max_steps or batches.steps)
-        identity = identity_of(model, batches.fingerprint, options, lora, seed=seed, steps=steps, dtype=dtype)
-        if continues is not None:
-            identity["continues"] = newest(continues)
-        finished = finished_summary(out, identity, export_to)
-        world.barrier()  # nobody may finish before everybody has looked
-        if finished is not None:
-            return finished
-        net = _build(model, options, lora, tokenizer, seed, dtype, world)
-        optimizer, guard = build_optimizer(net, options), Guard(world.device, options.skip_spikes)
-        checkpoints = Checkpoints(
-            TrainingDir(out).checkpoints,
-            net,
-            optimizer,
-            {"losses": guard.losses},
-            identity,
-            keep_last=options.keep_last,
-            keep_every=options.keep_every,
-            every_s=options.save_every_s,
-        )
-        run = _Run(net, optimizer, guard, checkpoints, batches, heldout, options, seed, steps, stop, world)
-        if world.device.type == "cuda":
-            dry_run(net, optimizer, options, world)
-        checkpoints.remove_cut_off(world)
-        start = checkpoints.resume()
-        if start == 0 and continues is not None:
-            checkpoints.take_over(continues)
-        work = flops_per_token(net.config, options.seq_len, frozen_base=lora is not None)
-        speed = Speed(work, gpu_peak(world.device), world.size)
-        with Metrics(out, label, start, steps, speed, options.trackers, identity, writes=world.is_first) as metrics:
-            _run_steps(run, start, metrics)
-        export_hf(net, tokenizer, export_to, is_first=world.is_first, base=str(model.path or ""))
-        summary = TrainSummary(steps, metrics.loss, metrics.heldout, metrics.tokens, metrics.tokens_per_second)
-        if world.is_first:
-            write_json(TrainingDir(out).summary, FinishedTraining(identity, summary))
-            if options.save_every is None:
-                checkpoints.delete_all()  # of interruptions; the export is the result
-        world.barrier()
-        return summary
+    job = _Job(
+        model=model,
+        batches=batches,
+        options=options,
+        out=out,
+        export_to=export_to,
+        tokenizer=tokenizer,
+        seed=seed,
+        lora=lora,
+        heldout=heldout,
+        label=label,
+        continues=continues,
+        steps=min(batches.steps, options.max_steps or batches.steps),
+    )
+    try:
+        with join_world(options.shard_processes) as world, StopFlag(options.time_limit_s) as stop:
+            return _do(job, world, stop)
+    finally:
+        free_models()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What `train` was asked for."""
+
+    model: ModelOrigin
+    batches: BatchSource
+    options: TrainSection
+    out: Path
+    export_to: Path
+    tokenizer: PreTrainedTokenizerBase
+    seed: int
+    lora: LoraSection | None
+    heldout: Mapping[str, BatchSource]
+    label: str
+    continues: Path | None
+    steps: int
+
+
+def _do(job: _Job, world: World, stop: StopFlag) -> TrainSummary:
+    options, continues = job.options, job.continues
+    dtype = compute_dtype(options.precision, world.device)
+    identity = identity_of(
+        job.model, job.batches.fingerprint, options, job.lora, seed=job.seed, steps=job.steps, dtype=dtype
+    )
+    if continues is not None:
+        identity["continues"] = newest(continues)
+    finished = finished_summary(job.out, identity, job.export_to)
+    world.barrier()  # nobody may finish before everybody has looked
+    if finished is not None:
+        return finished
+    run = _prepare(job, identity, dtype, world, stop)
+    run.checkpoints.remove_cut_off(world)
+    start = run.checkpoints.resume()
+    if start == 0 and continues is not None:
+        run.checkpoints.take_over(continues)
+    work = flops_per_token(run.net.config, options.seq_len, frozen_base=job.lora is not None)
+    speed = Speed(work, gpu_peak(world.device), world.size)
+    with Metrics(
+        job.out, job.label, start, job.steps, speed, options.trackers, identity, writes=world.is_first
+    ) as metrics:
+        _run_steps(run, start, metrics)
+    export_hf(run.net, job.tokenizer, job.export_to, is_first=world.is_first, base=str(job.model.path or ""))
+    summary = TrainSummary(job.steps, metrics.loss, metrics.heldout, metrics.tokens, metrics.tokens_per_second)
+    if world.is_first:
+        write_json(TrainingDir(job.out).summary, FinishedTraining(identity, summary))
+        if options.save_every is None:
+            run.checkpoints.delete_all()  # of interruptions; the export is the result
+    world.barrier()
+    return summary
+
+
+def _prepare(job: _Job, identity: Identity, dtype: torch.dtype, world: World, stop: StopFlag) -> "_Run":
+    """The model, its optimizer and its checkpoints; on a GPU, tried with batches of full size."""
+    options = job.options
+    net = _build(job.model, options, job.lora, job.tokenizer, job.seed, dtype, world)
+    optimizer, guard = build_optimizer(net, options), Guard(world.device, options.skip_spikes)
+    checkpoints = Checkpoints(
+        TrainingDir(job.out).checkpoints,
+        net,
+        optimizer,
+        {"losses": guard.losses},
+        identity,
+        keep_last=options.keep_last,
+        keep_every=options.keep_every,
+        every_s=options.save_every_s,
+    )
+    if world.device.type == "cuda":
+        dry_run(net, optimizer, options, world)
+    return _Run(net, optimizer, guard, checkpoints, job.batches, job.heldout, options, job.seed, job.steps, stop, world)
 
 
 def _build(
@@ -152,6 +199,8 @@ def _run_steps(run: _Run, start: int, metrics: Metrics) -> None:
         _measure(run, 0, metrics)
     try:
         for step, rows in _upcoming(run.batches, start, run.steps, run.world):
+            if step == start + 2:  # the first may have compiled, and read its data for the first time
+                run.world.wait_at_most(IN_STEPS)
             _step(run, step, rows, metrics, start)
             if _due(step, run.options.log_every, run.steps):
                 metrics.flush()
@@ -163,6 +212,9 @@ def _run_steps(run: _Run, start: int, metrics: Metrics) -> None:
     except TrainingError:  # raised by all processes alike
         run.checkpoints.finish(run.world)
         raise
+    except torch.OutOfMemoryError as error:
+        raise too_large(run.options, error) from None
+    run.world.wait_at_most(PATIENCE)
     run.checkpoints.finish(run.world)
 
 
@@ -194,56 +246,6 @@ def _step(run: _Run, step: int, rows: Rows, metrics: Metrics, start: int) -> Non
 
 def _measure(run: _Run, step: int, metrics: Metrics) -> None:
     metrics.add_heldout(step, measure(run.net, run.heldout, run.options.micro_batch, run.world))
-
-
-def attach_loss(net: Any, *, compiled: bool = False) -> None:
-    """Give the sharded model the method `loss_sum`, before which its root's weights are gathered as before forward."""
-
-    def bound(self: Any, batch: MicroBatch) -> Tensor:
-        return loss_sum(self, batch, compiled=compiled)
-
-    net.loss_sum = types.MethodType(bound, net)
-    register_fsdp_forward_method(net, "loss_sum")
-
-
-def train_step(
-    net: Any,
-    optimizer: torch.optim.AdamW,
-    guard: Guard,
-    batch: list[MicroBatch],
-    totals: Totals,
-    *,
-    step: int,
-    lr: float,
-    clip: float,
-    world: World,
-) -> Tensor:
-    """One update. Returns [3] on the device (nothing waits for it): loss, gradient norm, whether it was left out."""
-    loss = forward_backward(net, batch, totals, world)
-    norm = clip_gradients(net, clip)
-    bad = guard.judge(step, loss, norm)
-    guarded_update(optimizer, lr, bad)
-    return torch.stack([loss, norm, bad])
-
-
-def forward_backward(net: Any, batch: list[MicroBatch], totals: Totals, world: World) -> Tensor:
-    """Gradients of the mean loss per token of the whole global batch; that loss, the same on every process.
-
-    Sums are divided by the global count, so that neither the division into processes and micro-batches nor ragged
-    labels matter; the factor of `world.size` undoes the averaging of the sharded reduction.
-    """
-    total = torch.zeros((), device=world.device)
-    for number in range(totals.micro_batches):
-        part = batch[number] if number < len(batch) else empty_micro_batch(world.device)
-        last = number == totals.micro_batches - 1
-        net.set_requires_all_reduce(last)  # between replicas, once
-        if world.size == 1:  # nothing is shared: weights are gathered and gradients reduced once, too
-            net.set_requires_gradient_sync(last)
-            net.set_reshard_after_backward(last)
-        loss = net.loss_sum(part)
-        (loss * (world.size / totals.loss_tokens)).backward()
-        total += loss.detach()
-    return world.sum(total) / totals.loss_tokens
 
 
 def _upcoming(batches: BatchSource, start: int, steps: int, world: World) -> Iterator[tuple[int, Rows]]:

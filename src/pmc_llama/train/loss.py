@@ -11,13 +11,8 @@ from torch import Tensor, nn
 from pmc_llama.errors import RecipeError
 from pmc_llama.model.accepted import longest_with_fixed_positions
 from pmc_llama.model.blocks import causal_lm
+from pmc_llama.model.memory import CHUNK_LOGITS
 from pmc_llama.train.microbatch import MicroBatch
-
-CHUNK_LOGITS = {"cpu": 2**24, "cuda": 2**27}
-"""Logits held at once (64 MiB and 512 MiB in fp32): chunks of 524 and 4,194 tokens at a vocabulary of 32,000.
-
-Each chunk adds to the gradient of the whole projection, which is [V, D] in fp32: few chunks cost less time.
-"""
 
 
 def loss_sum(model: nn.Module, batch: MicroBatch, *, compiled: bool = False) -> Tensor:
