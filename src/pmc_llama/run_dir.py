@@ -355,6 +355,9 @@ class RunDir:
         """Which prompts were chosen, by model."""
         return {file.stem: file for file in sorted((self.root / "prompts").glob("*.json"))}
 
-    def instruction_files(self) -> dict[str, Path]:
-        """What became of questions and instruction rows, by regime; all cells of a regime read the same ones."""
-        return {file.parents[2].name: file for file in sorted(self.tuned.glob("*/*/*/instructions.json"))}
+    def instruction_files(self) -> dict[str, list[Path]]:
+        """What became of questions and instruction rows, by regime: a file per tuned model."""
+        found: dict[str, list[Path]] = {}
+        for file in sorted(self.tuned.glob("*/*/*/instructions.json")):
+            found.setdefault(file.parents[2].name, []).append(file)
+        return found

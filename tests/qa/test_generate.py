@@ -179,6 +179,7 @@ def test_vllm_is_asked_explicitly(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "model": "base",
         "dtype": "bfloat16",
         "max_model_len": 900,
+        "trust_remote_code": False,
         "generation_config": "vllm",
         "enable_lora": True,
         "max_lora_rank": 32,

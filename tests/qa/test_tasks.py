@@ -485,14 +485,15 @@ def test_a_slice_of_one_label_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_show_prints_shots_and_the_chat_template(write_lines: Any) -> None:
     class Chatty:
-        chat_template = "one"
+        chat_template = "<user>{{ messages[0].content }}<assistant>"
         added_tokens_decoder: ClassVar[dict[int, Any]] = {}
+        special_tokens_map: ClassVar[dict[str, str]] = {}
 
         def __len__(self) -> int:
             return 0
 
-        def apply_chat_template(self, turns: list[dict[str, str]], **_: Any) -> str:
-            return f"<user>{turns[0]['content']}<assistant>"
+        def get_chat_template(self) -> str:
+            return self.chat_template
 
     rows = [{**MEDMCQA, "id": f"m{i}", "question": f"Q{i}?", "cop": 1 + 3 * (i == 1)} for i in range(3)]
     path = write_lines("dev.json", *rows)

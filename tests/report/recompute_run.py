@@ -95,13 +95,17 @@ def _contamination(run_dir: Path) -> Rows:
 
 def _instructions(run_dir: Path) -> Rows:
     rows: Rows = {}
-    for file in run_dir.glob("tune/*/*/*/instructions.json"):
+    tallies: dict[str, dict[str, Any]] = {}
+    for file in sorted(run_dir.glob("tune/*/*/*/instructions.json")):
         tally, regime = json.loads(file.read_text()), file.parents[2].name
+        if regime not in tallies or tally["truncated"] > tallies[regime]["truncated"]:
+            tallies[regime] = tally
+    for regime, tally in tallies.items():
         outcomes = {f"used: {name}": number for name, number in tally["sources"].items()}
         outcomes |= {f"dropped: {name.replace('_', ' ')}": number for name, number in tally["dropped"].items()}
         outcomes["used, without the beginning of the prompt"] = tally["truncated"]
         total = sum(tally["sources"].values()) + sum(tally["dropped"].values())
-        rows |= {(regime, name): {"rows": n, "share": n / total} for name, n in outcomes.items()}
+        rows |= {(regime, name): {"rows": n, "share": n / total} for name, n in outcomes.items() if n}
     return rows
 
 

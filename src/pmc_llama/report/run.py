@@ -157,8 +157,14 @@ class Run:
 
     @cached_property
     def instructions(self) -> dict[str, InstructionRows]:
-        """What became of the instruction rows, by regime; all cells of one read the same rows."""
-        return {regime: read_record(file, InstructionRows) for regime, file in self.places.instruction_files().items()}
+        """What became of questions and instruction rows, by regime, in the model that had to cut the most of them.
+
+        All models of a regime read the same rows; how many lose their beginning depends on the tokenizer.
+        """
+        return {
+            regime: max((read_record(file, InstructionRows) for file in files), key=lambda one: one.truncated)
+            for regime, files in self.places.instruction_files().items()
+        }
 
     @cached_property
     def corpora(self) -> list[Corpus]:

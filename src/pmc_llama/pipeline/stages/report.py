@@ -1,5 +1,6 @@
 """The statistics and the page."""
 
+from itertools import chain
 from pathlib import Path
 
 from pmc_llama.code import code_hash
@@ -75,7 +76,12 @@ def _first_input(context: Context) -> list[Input]:
 
 def _shown(run: RunDir) -> list[Input]:
     """The files besides the predictions that the page shows."""
-    files = [run.contamination_report, run.models, *run.prompt_choices().values(), *run.instruction_files().values()]
+    files = [
+        run.contamination_report,
+        run.models,
+        *run.prompt_choices().values(),
+        *chain.from_iterable(run.instruction_files().values()),
+    ]
     files += [training.metrics for training in run.trainings().values()]
     for name, corpus in run.corpora().items():
         files += [corpus.summary, corpus.decontamination, StoreDir(run.store(name)).info]
