@@ -1,6 +1,7 @@
 """How a call ends that is stopped or cannot write: one sentence, a status that says why, and the same call goes on."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,17 +17,38 @@ from e2e.conftest import pmc_llama, shrunk
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def recipe(finished: Path, tmp_path: Path) -> Path:
+def written(folder: Path, finished: Path) -> Path:
     """A recipe on the demo's data whose pre-training would take minutes."""
     value: dict[str, Any] = shrunk()
     for key in ("minimed", "general"):
         value.pop(key)
-    value |= {"run_dir": str(tmp_path / "run"), "data": {"root": str(finished / "data")}, "workers": 1}
+    value |= {"run_dir": str(folder / "run"), "data": {"root": str(finished / "data")}, "workers": 1}
     value |= {"base": {"path": str(finished / "models/base")}, "tasks": {}, "regimes": {}}
     value["pretrain"] = {"seq_len": 64, "global_batch": 4, "micro_batch": 4, "max_steps": 4000, "epochs": 10_000}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(value))
-    return tmp_path / "recipe.yaml"
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(value))
+    return folder / "recipe.yaml"
+
+
+@pytest.fixture
+def recipe(finished: Path, tmp_path: Path) -> Path:
+    """A recipe of which nothing has been run."""
+    return written(tmp_path, finished)
+
+
+@pytest.fixture(scope="module")
+def encoded(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of that recipe when the next that it does is to train."""
+    place = tmp_path_factory.mktemp("encoded")
+    done = pmc_llama(place, "run", str(written(place, finished)), "--until", "tokens")
+    assert done.returncode == 0, done.stderr
+    return place / "run"
+
+
+@pytest.fixture
+def training(recipe: Path, encoded: Path) -> Path:
+    """A recipe of which everything before the training has been run."""
+    shutil.copytree(encoded, recipe.parent / "run", symlinks=True)
+    return recipe
 
 
 def start(recipe: Path, *options: str) -> "subprocess.Popen[str]":
@@ -46,9 +68,9 @@ def stopped_in(process: "subprocess.Popen[str]", number: signal.Signals, when: P
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
-def test_training_that_is_told_to_stop_saves_and_says_so(recipe: Path, number: signal.Signals, status: int) -> None:
-    run = recipe.parent / "run"
-    returned, errors = stopped_in(start(recipe), number, run / "train" / "pretrain" / "metrics.jsonl")
+def test_training_that_is_told_to_stop_saves_and_says_so(training: Path, number: signal.Signals, status: int) -> None:
+    run = training.parent / "run"
+    returned, errors = stopped_in(start(training), number, run / "train" / "pretrain" / "metrics.jsonl")
     assert (returned, "Traceback" in errors) == (status, False), errors
     assert "resume with the same command" in errors.strip().splitlines()[-1]
     assert list((run / "train" / "pretrain" / "checkpoints").glob("step-*/COMPLETE"))
@@ -65,15 +87,15 @@ def test_other_stages_stop_with_one_sentence_too(recipe: Path, number: signal.Si
     assert done.returncode == 0, done.stderr
 
 
-def test_a_time_limit_is_status_75_and_the_same_command_goes_on(recipe: Path) -> None:
+def test_a_time_limit_is_status_75_and_the_same_command_goes_on(training: Path) -> None:
     limited = ("--until", "pretrain", "--set", "pretrain.time_limit_s=1")
     for _ in range(2):
-        done = pmc_llama(recipe.parent, "run", str(recipe), *limited)
+        done = pmc_llama(training.parent, "run", str(training), *limited)
         assert done.returncode == 75 and "stopped after step" in done.stderr
     steps = [int(line.rpartition("step ")[2].partition(";")[0]) for line in [done.stderr.strip().splitlines()[-1]]]
     assert steps[0] > 1
-    finished = pmc_llama(recipe.parent, "run", str(recipe), "--until", "pretrain", "--set", "pretrain.max_steps=4000",
-                         "--dry-run")  # fmt: skip
+    dry = ("--until", "pretrain", "--set", "pretrain.max_steps=4000", "--dry-run")
+    finished = pmc_llama(training.parent, "run", str(training), *dry)
     assert "pretrain: would run: interrupted" in finished.stdout
 
 

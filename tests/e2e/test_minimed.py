@@ -92,20 +92,25 @@ def test_contamination_is_measured(finished: Path) -> None:
         assert all(task["questions"] > 0 for task in text["tasks"].values())
 
 
-def test_second_run_does_nothing_and_a_changed_setting_only_what_depends_on_it(workplace: Path) -> None:
-    done = run(workplace)
+@pytest.fixture
+def copied(workplace: Path, finished: Path, tmp_path: Path) -> Path:
+    """A copy of the workplace with its run, to be changed; what was made there is up to date here too."""
+    return Path(shutil.copytree(workplace, tmp_path / "copied", symlinks=True))
+
+
+def test_second_run_does_nothing_and_a_changed_setting_only_what_depends_on_it(copied: Path) -> None:
+    done = run(copied)
     del done["report"]  # the last line names the page
     assert set(done.values()) == {"up to date"}
     changed = ("--set", "pretrain.lr=1e-4")
-    states = run(workplace, "--dry-run", *changed)
+    states = run(copied, "--dry-run", *changed)
     assert {stage for stage, state in states.items() if state == "up to date"} == STAGES_BEFORE_PRETRAINING
-    refused = pmc_llama(workplace, "run", "recipes/minimed.yaml", *changed)
+    refused = pmc_llama(copied, "run", "recipes/minimed.yaml", *changed)
     assert refused.returncode == 2 and "pretrain: trained in about" in refused.stderr and "--retrain" in refused.stderr
-    redone = run(workplace, *changed, "--retrain")
+    redone = run(copied, *changed, "--retrain")
     assert {redone[stage] for stage in STAGES_BEFORE_PRETRAINING} == {"up to date"}
     assert "3 models tuned, 3 were up to date" in redone["finetune"]
     assert "5 models asked" in redone["evaluate"] and "5 were up to date" in redone["evaluate"]
-    run(workplace, "--retrain")  # its own settings again, for the other tests
 
 
 def trained(run_dir: Path) -> dict[str, int]:
@@ -114,19 +119,19 @@ def trained(run_dir: Path) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in files}
 
 
-def test_a_new_test_set_is_measured_and_asked_and_nothing_else_is_made(workplace: Path, finished: Path) -> None:
+def test_a_new_test_set_is_measured_and_asked_and_nothing_else_is_made(copied: Path) -> None:
+    finished = copied / "runs" / "minimed"
     before = trained(finished)
     new = "{format: medmcqa, test: qa/medmcqa/train.json, prompt: plain, answers: texts, limit: 10}"
-    states = run(workplace, "--set", f"tasks.second_day={new}")
+    states = run(copied, "--set", f"tasks.second_day={new}")
     assert {states[stage] for stage in ("corpus", "general", "tokens", "base", "pretrain", "finetune")} == {
         "up to date"
     }
     assert "10 models asked 100 questions" in states["evaluate"]
     assert trained(finished) == before
     assert "second_day" in (finished / "results.json").read_text()
-    limited = run(workplace, "--set", f"tasks.second_day={new}", "--set", "tasks.direct_fact.limit=5", "--dry-run")
+    limited = run(copied, "--set", f"tasks.second_day={new}", "--set", "tasks.direct_fact.limit=5", "--dry-run")
     assert limited["pretrain"] == limited["corpus"] == limited["finetune"] == "up to date"
-    run(workplace)
 
 
 def test_touched_inputs_are_read_and_found_the_same(workplace: Path, finished: Path) -> None:

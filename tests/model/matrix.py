@@ -217,13 +217,21 @@ def plain_scores(model: PreTrainedModel, words: PreTrainedTokenizerBase, prompt:
     return found
 
 
+def half_of_the_kinds(name: str) -> list[tuple[bool, torch.dtype]]:
+    """Tied and not, fp32 and bf16, each once; which goes with which alternates from one architecture to the next.
+
+    One process has tried all four of each architecture; two add how weights are split, which no pair of these decides.
+    """
+    precisions = PRECISIONS if list(ARCHITECTURES).index(name) // 2 % 2 else PRECISIONS[::-1]
+    return list(zip(TIED, precisions, strict=True))
+
+
 def main(folder: Path, names: list[str]) -> int:
     with join_world() as world:
         wrong = [
             problem
             for name in names
-            for tied in TIED
-            for precision in PRECISIONS
+            for tied, precision in half_of_the_kinds(name)
             for problem in train_and_export(folder, name, tied, precision, world)
         ]
     print("\n".join(wrong))

@@ -3,6 +3,8 @@
 `python tests/report/readback.py RUN_DIR` does it for any run. A number that nobody recomputed is a mismatch too.
 """
 
+import copy
+import hashlib
 import json
 import math
 import re
@@ -34,6 +36,7 @@ TABLES = {
 }
 DRAWN = ("macro_f1_ci95", "ece_ci95", "ece_floor")
 Truth = dict[str, Any]
+_KNOWN: dict[str, Truth] = {}
 
 
 SHOWN_TO = 0.0005001
@@ -57,7 +60,7 @@ def mismatches(run_dir: Path) -> list[str]:
 
 def recomputed(run_dir: Path, page: Any) -> Truth:
     """The parts of results.json, and under `tables` what names the rows of each table of the page, and its rows."""
-    truth: Truth = dict(recompute(run_dir / "predictions.parquet", _contaminated(run_dir)))
+    truth: Truth = _recomputed_results(run_dir)
     regime = page.xpath("string(//*[@id='verdict']//strong)")
     tables = {name: (RESULTS[part], _texts(truth[part])) for name, part in TABLES.items()}
     subjects = by_subject(run_dir, regime) if page.xpath("//*[@id='table-subjects']") else {}
@@ -77,6 +80,15 @@ def recomputed(run_dir: Path, page: Any) -> Truth:
         if name.startswith("efficiency-"):
             tables[name] = (("regime",), _efficiency(run_dir, truth["means"], name.split("-", 2)[2]))
     return truth | {"tables": tables | recompute_run.tables(run_dir)}
+
+
+def _recomputed_results(run_dir: Path) -> Truth:
+    """The parts of results.json; the same answers are recomputed once, however many pages are held against them."""
+    predictions, contaminated = run_dir / "predictions.parquet", _contaminated(run_dir)
+    answers = hashlib.sha256(predictions.read_bytes() + repr(sorted(contaminated.items())).encode()).hexdigest()
+    if answers not in _KNOWN:
+        _KNOWN[answers] = recompute(predictions, contaminated)
+    return copy.deepcopy(_KNOWN[answers])
 
 
 def _contaminated(run_dir: Path) -> dict[str, set[str]]:
