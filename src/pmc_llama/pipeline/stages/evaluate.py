@@ -11,6 +11,7 @@ from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.pipeline.stages.finetune import origin_of
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.question_sets import question_modules
 from pmc_llama.records.stamps import answers_work, tuning_work
 
 
@@ -25,7 +26,7 @@ class Evaluate(Stage):
         """One piece per cell and task, and the table of all predictions."""
         recipe = context.recipe
         scored = [_scored(recipe, cell, task) for cell in cells(recipe) for task in tested(recipe)]
-        code = code_hash("pmc_llama.experiment.grid")
+        code = code_hash("pmc_llama.experiment.grid", *question_modules())
         outputs = (RELATIVE.predictions, RELATIVE.questions, RELATIVE.models)
         settings = {
             "shown": {name: recipe.tasks[name].settings("score") for name in tested(recipe)},
@@ -111,5 +112,5 @@ def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
             *chosen_by(recipe, cell.model),
         ),
         inputs=inputs,
-        code=code_hash(asking_module(recipe, cell.model)),
+        code=code_hash(asking_module(recipe, cell.model), *question_modules()),
     )
