@@ -235,6 +235,10 @@ class RunDir:
         """The model after continued pre-training."""
         return self.root / "models" / "adapted"
 
+    def merged_model(self, name: str) -> Path:
+        """A merge of other models."""
+        return self.root / "models" / "merged" / name
+
     def training(self, label: str) -> TrainingDir:
         """A training run on text: `base` or `pretrain`."""
         return TrainingDir(self.root / "train" / label)

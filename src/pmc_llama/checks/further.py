@@ -34,7 +34,7 @@ def _look_at(recipe: Recipe, name: str, section: ModelSection) -> None:
     elif section.predictions is not None:
         if not written_later(recipe, section.predictions):
             predictions_file(recipe, name)
-    else:
+    elif section.merge is None:
         _look_at_weights(recipe, name, section)
 
 

@@ -42,7 +42,7 @@ def evaluate(
         list[str] | None, typer.Option(metavar="MODEL", help="Compare with this one, given alike. May be repeated.")
     ] = None,
     tasks: Annotated[
-        str, typer.Option(metavar="NAMES", help="Of pubmedqa, medmcqa, medqa, headqa, mmlu, bioasq, with commas.")
+        str, typer.Option(metavar="NAMES", help="Sets, with commas (see pmc-llama qa download).")
     ] = "medqa,pubmedqa",
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the question sets.")] = Path("data"),
     limit: Annotated[int | None, typer.Option(min=1, help="So many questions of each set, always the same.")] = None,

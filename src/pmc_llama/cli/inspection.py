@@ -9,7 +9,7 @@ from pmc_llama.cli.options import RecipePath, Settings
 from pmc_llama.cli.tokens import tokens
 
 corpus = typer.Typer(no_args_is_help=True, help="Build and inspect a corpus of papers.")
-qa = typer.Typer(no_args_is_help=True, help="Look at question sets.")
+qa = typer.Typer(no_args_is_help=True, help="Download question sets, and look at them.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -113,6 +113,23 @@ def show_task(
     from pmc_llama.recipe import load_recipe
 
     print(show_task_of(load_recipe(recipe, settings), task, regime, n=n, split=split))
+
+
+@qa.command("download", epilog="Example: pmc-llama qa download medqa pubmedqa medxpertqa -o data")
+def download_sets(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Sets; none lists those known.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="The data's root.")] = Path("data"),
+) -> None:
+    """Download question sets from the hub; what is there stays.
+
+    Each lies in qa/NAME of the folder, where a recipe with `data.root: FOLDER` finds it as `tasks: {NAME: {}}`.
+    """
+    from pmc_llama.qa.download import describe_sets, download_set, told
+
+    for name in names or ():
+        print(told(name, download_set(name, out), out), flush=True)
+    if not names:
+        print("\n".join(describe_sets()))
 
 
 def compare(

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-STAGES = "minimed, general, extra, corpus, contamination, tokens, base, pretrain, prompts, finetune, evaluate, report"
+STAGES = (
+    "minimed, general, extra, corpus, contamination, tokens, base, pretrain, merge, prompts, finetune, evaluate, report"
+)
 """The stages of a run in their order, for help texts (a test holds it to the pipeline's own list)."""
 
 RecipePath = Annotated[

@@ -1,6 +1,7 @@
 """The models of the grid: where each is, what turns texts into its ids, and what asks it."""
 
 from pathlib import Path
+from shutil import copyfile
 from typing import NamedTuple
 
 from pmc_llama.errors import InputError
@@ -12,6 +13,7 @@ from pmc_llama.recipe.inputs import adapted_model_path, base_model_path, input_f
 from pmc_llama.recipe.models import ModelSection
 from pmc_llama.recipe.qa import EvaluateSection
 from pmc_llama.release.trained import find_model
+from pmc_llama.run_dir import RunDir
 from pmc_llama.tokens.encode import hf_tokenizer
 
 
@@ -26,6 +28,10 @@ class Weights(NamedTuple):
 def weights_of(recipe: Recipe, model: str) -> Weights:
     """The weights that a model's cells start from. Raises InputError where they are not there."""
     if model in recipe.models:
+        section = recipe.models[model]
+        if section.merge is not None:
+            tokenizer = own_tokenizer(recipe, section) or weights_of(recipe, section.merge.of[0]).tokenizer
+            return Weights(RunDir(recipe.run_path).merged_model(model), tokenizer)
         return _further_weights(recipe.models[model], recipe.data_root, f"models.{model}.path")
     folder = base_model_path(recipe) if model == BASE else adapted_model_path(recipe)
     return Weights(folder, tokenizer_path(recipe))
@@ -73,13 +79,32 @@ def starting_folder(recipe: Recipe, model: str) -> Path | str:
     return found.folder
 
 
+def merge_models(recipe: Recipe, model: str, out: Path) -> None:
+    """Write the merge that a model's section names as a folder. Raises InputError for models that do not fit together,
+    and for LoRA adapters, which are to be merged into their base first.
+    """
+    from pmc_llama.model.average import Rule, average_weights
+    from pmc_llama.model.folders import local_folder
+
+    section = recipe.models[model].merge
+    assert section is not None
+    folders = [local_folder(starting_folder(recipe, part)) for part in section.of]
+    out.mkdir(parents=True, exist_ok=True)
+    rule = Rule(section.method, section.weight, section.density, recipe.seed)
+    average_weights(folders, out, rule)
+    for name in ("config.json", "generation_config.json"):
+        if (folders[-1] / name).is_file():
+            copyfile(folders[-1] / name, out / name)
+    hf_tokenizer(weights_of(recipe, model).tokenizer).save_pretrained(out)
+
+
 def model_of(recipe: Recipe, model: str) -> Model:
     """A model as it is before tuning, ready to be opened. Raises InputError where something is missing."""
     section = recipe.models.get(model)
-    if section is not None:
+    if section is not None and section.merge is None:
         return found_model(section, recipe.evaluate, recipe.data_root, f"models.{model}.path")
     found = weights_of(recipe, model)
-    section = ModelSection(path=str(found.folder))
+    section = section or ModelSection(path=str(found.folder))
     return Model(section, recipe.evaluate, hf_tokenizer(found.tokenizer), found.folder, found.adapter)
 
 
@@ -87,6 +112,8 @@ def found_model(section: ModelSection, evaluate: EvaluateSection, root: Path, ke
     """The model that a section names, ready to be opened; paths start from `root`, errors name `key`."""
     if section.predictions is not None:
         return Model(section, evaluate, file=input_files(root, [section.predictions])[0])
+    if section.merge is not None:
+        raise InputError(f"{key}: models are merged in a recipe only (`models`)")
     if section.endpoint is not None:
         path = _named_tokenizer(section, root)
         return Model(section, evaluate, tokenizer=None if path is None else hf_tokenizer(path))

@@ -28,7 +28,7 @@ TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "tokenizer_config.json",
                    "added_tokens.json", "vocab.json", "merges.txt")  # fmt: skip
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 MODEL_FILES = ("config.json", "generation_config.json", INDEX)
-SET_FILES = ("*.csv", "*.json", "*.jsonl", "*.parquet")
+SET_FILES = ("*.csv", "*.json", "*.jsonl", "*.parquet", "*.arrow")
 """Files that a question set may have in its folder."""
 
 

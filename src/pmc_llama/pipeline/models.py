@@ -8,8 +8,9 @@ from pmc_llama.model.folders import local_folder
 from pmc_llama.pipeline.identity import Input, model_inputs, tokenizer_files, tokenizer_inputs
 from pmc_llama.qa.backends import BACKENDS
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import ADAPTED, BASE
 from pmc_llama.recipe.effects import Artefact
-from pmc_llama.records.stamps import choice_work
+from pmc_llama.records.stamps import choice_work, merge_work
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -36,6 +37,8 @@ def model_inputs_of(recipe: Recipe, model: str) -> list[Input]:
         path = own_tokenizer(recipe, section)
         return [] if path is None else tokenizer_files(path, f"models.{model}.tokenizer", template=True)
     found = weights_of(recipe, model)
+    if section.merge is not None:  # its weights are what the work that it builds on made
+        return tokenizer_files(found.tokenizer, f"models.{model}", template=True)
     files = [] if found.adapter is None else [found.adapter / name for name in ADAPTER_FILES]
     adapter = [Input(f"adapter/{file.name}", (str(file),)) for file in files]
     return (
@@ -43,6 +46,14 @@ def model_inputs_of(recipe: Recipe, model: str) -> list[Input]:
         + adapter
         + tokenizer_files(found.tokenizer, f"models.{model}", template=True)
     )
+
+
+def origin_of(recipe: Recipe, model: str) -> tuple[str, ...]:
+    """The piece of work that makes the model which is asked or tuned; most further models are made elsewhere."""
+    section = recipe.models.get(model)
+    if section is not None:
+        return (merge_work(model),) if section.merge is not None else ()
+    return {BASE: ("base",), ADAPTED: ("pretrain",)}.get(model, ())
 
 
 def chosen_by(recipe: Recipe, model: str) -> tuple[str, ...]:

@@ -3,9 +3,24 @@
 from collections.abc import Iterator
 
 from pmc_llama.corpus.contamination import Probe
-from pmc_llama.qa.tasks import load_questions
+from pmc_llama.qa.download import download_set, told
+from pmc_llama.qa.tasks import kind_of, load_questions
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.effects import Read
+from pmc_llama.recipe.question_sets import by_name
+
+
+def with_sets(recipe: Recipe) -> Recipe:
+    """The recipe, once the sets that its tasks take by name are there; what is missing is downloaded.
+
+    Raises InputError where that fails.
+    """
+    for task in recipe.tasks.values():
+        named = by_name(task.format)
+        wanted = [path for key in ("test", "train") if (path := getattr(task, key)) and path == named.get(key)]
+        if any(not (recipe.data_root / path).exists() for path in wanted):
+            print(told(task.format, download_set(task.format, recipe.data_root), recipe.data_root), flush=True)
+    return recipe
 
 
 def tested(recipe: Recipe) -> list[str]:
@@ -56,5 +71,5 @@ def test_reads(recipe: Recipe) -> list[Read]:
 
 
 def _is_pmid(recipe: Recipe, task: str, question_id: str) -> bool:
-    """PubMedQA's questions are named after the article that they were made from."""
-    return recipe.tasks[task].format == "pubmedqa" and question_id.isdigit()
+    kind = kind_of(recipe.tasks[task].format)
+    return kind is not None and kind.ids_are_pmids and question_id.isdigit()

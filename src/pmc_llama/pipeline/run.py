@@ -15,6 +15,7 @@ from pmc_llama.errors import PmcLlamaError
 from pmc_llama.pipeline import making
 from pmc_llama.pipeline.authorship import write_own
 from pmc_llama.pipeline.ends import stops_cleanly
+from pmc_llama.pipeline.questions import with_sets
 from pmc_llama.pipeline.retrain import Retraining
 from pmc_llama.pipeline.stage import Context, Stage, Work
 from pmc_llama.pipeline.stages import STAGES
@@ -56,7 +57,7 @@ def run_recipe(
                 print(line)
             pipeline.check(until)
         else:
-            Pipeline(recipe).run(until=until, force=force, retrain=retrain)
+            Pipeline(with_sets(recipe)).run(until=until, force=force, retrain=retrain)
             if until in (None, "report"):
                 _show_results(RunDir(recipe.run_path))
     return page
@@ -267,9 +268,8 @@ class Pipeline:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise PmcLlamaError(
-                    f"{self.run_dir.root} is in use by another run; give this one its own run_dir"
-                ) from None
+                busy = f"{self.run_dir.root} is in use by another run; give this one its own run_dir"
+                raise PmcLlamaError(busy) from None
             yield
 
     @contextmanager

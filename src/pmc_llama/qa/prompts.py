@@ -13,7 +13,9 @@ from typing import Literal
 import msgspec
 
 from pmc_llama.errors import RecipeError
+from pmc_llama.qa.body import Body, bare, lettered, listed
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.tasks import kind_of
 
 Answers = Literal["letters", "texts"]
 
@@ -35,18 +37,6 @@ class Prompt(msgspec.Struct, frozen=True):
     def instruction(self) -> str:
         """The context without the beginning of the answer."""
         return self.context.removesuffix(self.lead)
-
-
-class _Body(msgspec.Struct, frozen=True):
-    """A question as one template shows it, without shots."""
-
-    text: str
-    lists_options: bool = True
-    description: str = ""
-    """Stands once, before the first shot."""
-    lead: str = ""
-    ending: str = ""
-    chat: bool = False
 
 
 def render(prompt: str, question: Question, answers: Answers | None = None, shots: Sequence[Question] = ()) -> Prompt:
@@ -71,11 +61,11 @@ def render(prompt: str, question: Question, answers: Answers | None = None, shot
     )
 
 
-def _solved(body: _Body, shot: Question, answers: Answers | None) -> str:
+def _solved(body: Body, shot: Question, answers: Answers | None) -> str:
     return f"{body.text}{body.lead} {_choices('', body, shot, answers)[shot.gold]}{body.ending}"
 
 
-def _choices(prompt: str, body: _Body, question: Question, answers: Answers | None) -> tuple[str, ...]:
+def _choices(prompt: str, body: Body, question: Question, answers: Answers | None) -> tuple[str, ...]:
     if answers == "texts" or (answers is None and not body.lists_options):
         return question.options
     if not body.lists_options and not question.words:
@@ -85,36 +75,21 @@ def _choices(prompt: str, body: _Body, question: Question, answers: Answers | No
     return question.labels
 
 
-def _listed(question: Question, mark: str = ". ", end: str = "\n") -> str:
-    return "".join(f"{label}{mark}{text}{end}" for label, text in zip(question.labels, question.options, strict=True))
+def _lm_eval(question: Question) -> Body:
+    kind = kind_of(question.format)
+    if question.words or kind is None:
+        return bare(question) if question.words else lettered(question)
+    return kind.body(question)
 
 
-def _lm_eval(question: Question) -> _Body:
-    if question.words:
-        return _plain(question)
-    if question.format == "headqa":
-        return _Body(f"Question: {question.question}\nAnswer:", lists_options=False)
-    if question.format == "mmlu":
-        subject = (question.subject or "").replace("_", " ")
-        description = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
-        return _Body(f"{question.question.strip()}\n{_listed(question)}Answer:", description=description)
-    heading = "Choices:\n" if question.format == "medmcqa" else ""
-    return _Body(f"Question: {question.question}\n{heading}{_listed(question)}Answer:")
-
-
-def _plain(question: Question) -> _Body:
-    abstract = f"Abstract: {question.context}\n" if question.context is not None else ""
-    return _Body(f"{abstract}Question: {question.question}\nAnswer:", lists_options=False)
-
-
-def _pmc_llama_v1(question: Question) -> _Body:
+def _pmc_llama_v1(question: Question) -> Body:
     if question.context is not None:
         task = f"According to the abstract, answer the question with {_either(question.options)}."
         text = f"You are a doctor. {task} Abstract: {question.context} Q: {question.question} The Answer is:"
-        return _Body(text, lists_options=False)
-    options = _listed(question, mark=": ", end=" ")
+        return Body(text, lists_options=False)
+    options = listed(question, mark=": ", end=" ")
     task = "According to the question, make a choice."
-    return _Body(f"You are a doctor. {task} Q: {question.question} {options}The Answer is:")
+    return Body(f"You are a doctor. {task} Q: {question.question} {options}The Answer is:")
 
 
 _ALPACA = (
@@ -125,28 +100,28 @@ _ALPACA = (
 """The wrapper of Stanford Alpaca, which PMC-LLaMA's instruction tuning used."""
 
 
-def _pmc_llama_v2(question: Question) -> _Body:
+def _pmc_llama_v2(question: Question) -> Body:
     abstract = f"###Context: {question.context}\n" if question.context is not None else ""
     shown = f"{abstract}###Question: {question.question}\n###Options:\n{_lettered(question)}"
     instruction = "You are a doctor. Answer the medical question by naming the option that is correct."
-    return _Body(_ALPACA.format(instruction=instruction, input=shown), lead="###Answer: OPTION", ending=" IS CORRECT.")
+    return Body(_ALPACA.format(instruction=instruction, input=shown), lead="###Answer: OPTION", ending=" IS CORRECT.")
 
 
-def _chat(question: Question) -> _Body:
+def _chat(question: Question) -> Body:
     return msgspec.structs.replace(_lm_eval(question), chat=True)
 
 
 def _lettered(question: Question) -> str:
-    return "".join(f"- {word}\n" for word in question.options) if question.words else _listed(question)
+    return "".join(f"- {word}\n" for word in question.options) if question.words else listed(question)
 
 
 def _either(words: Sequence[str]) -> str:
     return ", ".join(words[:-1]) + f" or {words[-1]}"
 
 
-TEMPLATES: dict[str, Callable[[Question], _Body]] = {
+TEMPLATES: dict[str, Callable[[Question], Body]] = {
     "lm-eval": _lm_eval,
-    "plain": _plain,
+    "plain": bare,
     "pmc-llama-v1": _pmc_llama_v1,
     "pmc-llama-v2": _pmc_llama_v2,
     "chat": _chat,

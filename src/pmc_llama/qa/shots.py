@@ -7,7 +7,8 @@ from typing import Literal
 
 from pmc_llama.errors import RecipeError
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.tasks import load_questions, one_label, say_once
+from pmc_llama.qa.tasks import kind_of, load_questions, one_label
+from pmc_llama.qa.tasks.reading import say_once
 from pmc_llama.recipe.qa import TaskSection
 
 HARNESS_SEED = 1234
@@ -59,7 +60,9 @@ def _mixed(pool: Sequence[Question]) -> Sequence[Question]:
 def _fixed(questions: Sequence[Question], pool: Sequence[Question], k: int) -> list[tuple[Question, ...]]:
     found = []
     for question in questions:
-        mine = [shot for shot in pool if question.format != "mmlu" or shot.subject == question.subject]
+        kind = kind_of(question.format)
+        scoped = kind is not None and kind.shots_of_subject
+        mine = [shot for shot in pool if not scoped or shot.subject == question.subject]
         found.append(tuple(_enough([shot for shot in mine[: k + 1] if not _same(shot, question)][:k], k, question)))
     return found
 

@@ -38,6 +38,11 @@ def check_models(models: Mapping[str, ModelSection], regimes: Mapping[str, Regim
             raise ValueError(
                 f"models.{name} is asked as it is, but every regime tunes: add a regime `{{kind: zero_shot}}`{hint}"
             )
+        for part in section.merge.of if section.merge is not None else ():
+            if part not in (*OWN_MODELS, *models):
+                raise ValueError(f"models.{name}.merge names {part!r}, which is no model here{nearest(part, models)}")
+            if part in models and models[part].kind not in ("folder", "run"):
+                raise ValueError(f"models.{name}.merge names {part!r}, whose weights are not given by a path or run")
     cells: dict[str, tuple[str, str]] = {}
     for cell in [(regime, name) for regime in regimes for name in (*OWN_MODELS, *models)]:
         other = cells.setdefault("-".join(cell).lower(), cell)

@@ -10,13 +10,14 @@ from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
 from pmc_llama.recipe.qa import PromptName
 
-ModelKind = Literal["folder", "run", "endpoint", "predictions"]
+ModelKind = Literal["folder", "run", "endpoint", "predictions", "merge"]
 _KEYS: dict[ModelKind, tuple[str, ...]] = {
     "folder": ("path", "revision"),
     "run": ("run", "model"),
     "endpoint": ("endpoint", "model", "key_env", "concurrency", "timeout_s", "max_tokens_total", "max_cost",
                  "price_in", "price_out"),
     "predictions": ("predictions", "model"),
+    "merge": ("merge",),
 }  # fmt: skip
 """The keys of each kind of model; the first says where it is. All others belong to every kind."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -38,10 +39,33 @@ class ChooseSection(Section):
         return names
 
 
-class ModelSection(Section):
-    """One model: a folder or hub id, a model of another run, an OpenAI-compatible endpoint, or a file of answers.
+class MergeSection(Section):
+    """One model out of several: their weights averaged, or what training changed in them added to the first."""
 
-    Exactly one of `path`, `run`, `endpoint` and `predictions` is given.
+    of: Annotated[list[str], affects(HERE)] = Field(min_length=2)
+    """`base`, `adapted`, or further models with a `path` or `run`, of one architecture and shape."""
+    method: Annotated[Literal["linear", "slerp", "dare_ties"], affects(HERE)] = "linear"
+    """`linear`: the straight line from the first to the mean of the others. `slerp`: the arc between two. `dare_ties`:
+    the first, and of each other's difference to it a random share (`density`), where most agree on the direction."""
+    weight: Annotated[float, affects(HERE)] = Field(default=0.5, ge=0, le=1)
+    """How far from the first model: 0 is the first, 1 the second."""
+    density: Annotated[float, affects(HERE)] = Field(default=0.5, gt=0, le=1)
+    """`dare_ties`: share of each difference that is kept."""
+
+    @model_validator(mode="after")
+    def _of_can_be_merged(self) -> "MergeSection":
+        if len(set(self.of)) < len(self.of):
+            raise ValueError(f"merge.of names a model twice: {self.of}")
+        if self.method == "slerp" and len(self.of) != 2:
+            raise ValueError(f"`slerp` is the way between two models, and merge.of names {len(self.of)}")
+        return self
+
+
+class ModelSection(Section):
+    """One model: a folder or hub id, a model of another run, an OpenAI-compatible endpoint, a file of answers, or a
+    merge of other models.
+
+    Exactly one of `path`, `run`, `endpoint`, `predictions` and `merge` is given.
     """
 
     path: Annotated[str | None, reads("tuning", "score", as_="model")] = None
@@ -54,6 +78,8 @@ class ModelSection(Section):
     """Base URL of a server with OpenAI's API (OpenAI, vLLM, Ollama, llama.cpp, `pmc-llama serve`)."""
     predictions: Annotated[str | None, reads("score")] = None
     """A Parquet file in the form of a run's predictions.parquet, relative to `data.root`: its answers are taken."""
+    merge: Annotated[MergeSection | None, affects("tuning", "score")] = None
+    """A merge of other models, as `{of: [base, adapted], weight: 0.5}`."""
     model: Annotated[str | None, affects("tuning", "score")] = None
     """`run`: base, adapted (none: this), or a tuned one as full/adapted/seed-0. `endpoint`: the model's name there
     (none: the only one). `predictions`: model, or regime/model/seed-N, where the file has several."""
@@ -85,13 +111,13 @@ class ModelSection(Section):
 
     @property
     def kind(self) -> ModelKind:
-        """Which of the four it is."""
+        """Which of the five it is."""
         return next(kind for kind, keys in _KEYS.items() if getattr(self, keys[0]) is not None)
 
     @property
     def local(self) -> bool:
         """Whether its weights can be loaded here."""
-        return self.kind in ("folder", "run")
+        return self.kind in ("folder", "run", "merge")
 
     @field_validator("endpoint")
     @classmethod
@@ -117,7 +143,7 @@ class ModelSection(Section):
         given = [keys[0] for keys in _KEYS.values() if getattr(self, keys[0]) is not None]
         if len(given) != 1:
             said = f"{', '.join(given)} are given" if given else "none is given"
-            raise ValueError(f"give exactly one of path, run, endpoint and predictions; {said}")
+            raise ValueError(f"give exactly one of path, run, endpoint, predictions and merge; {said}")
         mine = _KEYS[self.kind]
         of_kinds = {key for keys in _KEYS.values() for key in keys}
         for key in sorted(self.model_fields_set & (of_kinds - set(mine))):

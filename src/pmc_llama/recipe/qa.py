@@ -1,14 +1,18 @@
 """Recipe sections of the qa and experiment rooms: tasks, regimes, evaluation."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
+from pmc_llama.recipe.question_sets import QUESTION_SETS
 from pmc_llama.recipe.training import LoraSection, TrainSection
 
-TaskFormat = Literal["pubmedqa", "medmcqa", "medqa", "headqa", "mmlu", "bioasq", "own"]
+if TYPE_CHECKING:
+    TaskFormat = str
+else:
+    TaskFormat = Literal[*QUESTION_SETS]
 PromptName = Literal["lm-eval", "plain", "pmc-llama-v1", "pmc-llama-v2", "chat"]
 
 
@@ -30,7 +34,11 @@ class ColumnsSection(Section):
 
 
 class TaskSection(Section):
-    """One question set. Paths are relative to `data.root`; a split that is not given cannot be used."""
+    """One question set. Paths are relative to `data.root`; a split that is not given cannot be used.
+
+    A task that names no file is a set by name (its `format`, else the task's own name), as `medqa: {}`; it gets the
+    files that `pmc-llama qa download` puts below `data.root`, and a run downloads those that are not there yet.
+    """
 
     format: Annotated[TaskFormat, affects("contamination", "tuning", "score")]
     train: Annotated[str | None, reads("contamination", "tuning", "score")] = None
@@ -40,7 +48,7 @@ class TaskSection(Section):
     fold: Annotated[int | None, affects("contamination", "tuning", "score")] = Field(default=None, ge=0, le=9)
     """PubMedQA, when `train` is `ori_pqal.json`: tune on the 450 training questions of this cross-validation fold."""
     subjects: Annotated[list[str], affects("contamination", "tuning", "score")] = []
-    """MMLU, from a folder: the subjects (empty: the six medical ones of MultiMedQA)."""
+    """MMLU, MMLU-Pro, MMLU-Redux: the subjects (empty: the medical ones; of a file of MMLU, and `mmlu_all`, all)."""
     columns: Annotated[ColumnsSection | None, affects("contamination", "tuning", "score")] = None
     """Format `own`: which column is what."""
     prompt: Annotated[PromptName, affects("tuning", "score")] = "lm-eval"

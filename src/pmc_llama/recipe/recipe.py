@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,7 @@ from pmc_llama.recipe.minimed import MiniMedSection
 from pmc_llama.recipe.models import ModelSection
 from pmc_llama.recipe.primary import PrimarySection
 from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
+from pmc_llama.recipe.question_sets import with_files
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
 from pmc_llama.recipe.training import BaseSection, PretrainSection
 from pmc_llama.recipe.update import UpdateSection
@@ -82,6 +83,11 @@ class Recipe(Section):
     """What the run is to find out."""
     update: Annotated[UpdateSection | None, NOTHING] = None
     """Make this run the next revision of another one; the corpus names the new papers only."""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _sets_by_name(cls, tasks: Any) -> Any:
+        return {name: with_files(name, task) for name, task in tasks.items()} if isinstance(tasks, dict) else tasks
 
     @field_validator("general")
     @classmethod

@@ -119,6 +119,11 @@ def choice_work(model: str) -> str:
     return f"choose/{model}"
 
 
+def merge_work(model: str) -> str:
+    """Name of the work that merges other models into one."""
+    return f"merge/{model}"
+
+
 def answers_work(cell: str, task: str) -> str:
     """The piece of work that asks a cell's model a task."""
     return f"score/{cell}/{task}"

@@ -6,6 +6,7 @@ from pmc_llama.pipeline.stages.contamination import Contamination
 from pmc_llama.pipeline.stages.corpora import Corpus, Extra, General
 from pmc_llama.pipeline.stages.evaluate import Evaluate
 from pmc_llama.pipeline.stages.finetune import Finetune
+from pmc_llama.pipeline.stages.merge import Merge
 from pmc_llama.pipeline.stages.pretrain import Pretrain
 from pmc_llama.pipeline.stages.prompts import Prompts
 from pmc_llama.pipeline.stages.report import Report
@@ -21,6 +22,7 @@ STAGES: tuple[Stage, ...] = (
     Tokens(),
     Base(),
     Pretrain(),
+    Merge(),
     Prompts(),
     Finetune(),
     Evaluate(),

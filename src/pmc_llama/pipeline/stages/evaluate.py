@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pmc_llama.code import code_hash
 from pmc_llama.experiment.cells import Cell, asked_as, cells
 from pmc_llama.pipeline.identity import Input, file_inputs
-from pmc_llama.pipeline.models import asking_module, chosen_by, further_settings, model_inputs_of
+from pmc_llama.pipeline.models import asking_module, chosen_by, further_settings, model_inputs_of, origin_of
 from pmc_llama.pipeline.primary import write_primary
 from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
-from pmc_llama.pipeline.stages.finetune import origin_of
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.question_sets import question_modules
 from pmc_llama.records.stamps import answers_work, tuning_work
 
 
@@ -19,13 +19,13 @@ class Evaluate(Stage):
 
     name = "evaluate"
     doing = "scoring the test questions"
-    needs = ("minimed", "base", "pretrain", "prompts", "finetune")
+    needs = ("minimed", "base", "pretrain", "merge", "prompts", "finetune")
 
     def works(self, context: Context) -> list[Work]:
         """One piece per cell and task, and the table of all predictions."""
         recipe = context.recipe
         scored = [_scored(recipe, cell, task) for cell in cells(recipe) for task in tested(recipe)]
-        code = code_hash("pmc_llama.experiment.grid")
+        code = code_hash("pmc_llama.experiment.grid", *question_modules())
         outputs = (RELATIVE.predictions, RELATIVE.questions, RELATIVE.models)
         settings = {
             "shown": {name: recipe.tasks[name].settings("score") for name in tested(recipe)},
@@ -107,9 +107,9 @@ def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
         ),
         upstream=(
             *([tuning_work(cell.name)] if regime.tuned else []),
-            *origin_of(cell),
+            *origin_of(recipe, cell.model),
             *chosen_by(recipe, cell.model),
         ),
         inputs=inputs,
-        code=code_hash(asking_module(recipe, cell.model)),
+        code=code_hash(asking_module(recipe, cell.model), *question_modules()),
     )

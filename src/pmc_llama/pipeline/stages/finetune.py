@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from pmc_llama.experiment.cells import Cell, asked_of, tuned_cells
 from pmc_llama.pipeline.identity import Input, file_inputs
-from pmc_llama.pipeline.models import chosen_by, further_settings, model_inputs_of
+from pmc_llama.pipeline.models import chosen_by, further_settings, model_inputs_of, origin_of
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.comparisons import ADAPTED, BASE
 from pmc_llama.records.stamps import tuning_work
 
 
@@ -16,7 +15,7 @@ class Finetune(Stage):
 
     name = "finetune"
     doing = "tuning the models"
-    needs = ("minimed", "base", "pretrain", "prompts")
+    needs = ("minimed", "base", "pretrain", "merge", "prompts")
 
     def works(self, context: Context) -> list[Work]:
         """One piece per cell. A cell of the base model does not depend on pre-training."""
@@ -43,11 +42,6 @@ def works_of_cells(recipe: Recipe) -> dict[str, Cell]:
     return {tuning_work(cell.name): cell for cell in tuned_cells(recipe)}
 
 
-def origin_of(cell: Cell) -> tuple[str, ...]:
-    """The piece of work whose model a cell starts from; a further model is made elsewhere."""
-    return {BASE: ("base",), ADAPTED: ("pretrain",)}.get(cell.model, ())
-
-
 def _work(recipe: Recipe, cell: Cell) -> Work:
     regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
     tasks = {} if regime.files else {name: asked_of(recipe, name, cell.model) for name in regime.tasks}
@@ -68,7 +62,7 @@ def _work(recipe: Recipe, cell: Cell) -> Work:
         settings,
         (RELATIVE.tuned_model(*where),),
         beside=(RELATIVE.tuning(*where).root, RELATIVE.instructions(*where)),
-        upstream=(*origin_of(cell), *chosen_by(recipe, cell.model)),
+        upstream=(*origin_of(recipe, cell.model), *chosen_by(recipe, cell.model)),
         inputs=inputs,
         trains=True,
     )

@@ -3,7 +3,7 @@
 from pmc_llama.code import code_hash
 from pmc_llama.experiment.choosing import choosers, dev_tasks
 from pmc_llama.pipeline.identity import Input, file_inputs
-from pmc_llama.pipeline.models import asking_module, further_settings, model_inputs_of
+from pmc_llama.pipeline.models import asking_module, further_settings, model_inputs_of, origin_of
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
 from pmc_llama.records.stamps import choice_work
@@ -15,7 +15,7 @@ class Prompts(Stage):
 
     name = "prompts"
     doing = "choosing prompts on training questions"
-    needs = ("minimed",)
+    needs = ("minimed", "merge")
 
     def wanted(self, recipe: Recipe) -> bool:
         """Whether any model's prompt is to be chosen."""
@@ -54,6 +54,7 @@ def _work(recipe: Recipe, model: str) -> Work:
         settings,
         (RELATIVE.prompt_choice(model),),
         beside=(RELATIVE.prompt_journals(model),),
+        upstream=origin_of(recipe, model),
         inputs=inputs,
         code=code_hash(asking_module(recipe, model)),
     )

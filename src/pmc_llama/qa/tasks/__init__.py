@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -10,19 +9,18 @@ import msgspec
 
 from pmc_llama.errors import InputError
 from pmc_llama.qa.question import Question
-from pmc_llama.qa.tasks import bioasq, headqa, medmcqa, medqa, mmlu, own, pubmedqa
+from pmc_llama.qa.tasks.kind import Kind
+from pmc_llama.qa.tasks.reading import say_once
+from pmc_llama.recipe import question_sets
 from pmc_llama.recipe.qa import TaskSection
 
 Split = Literal["train", "test"]
-_LOADERS = {
-    "pubmedqa": pubmedqa.load,
-    "medmcqa": medmcqa.load,
-    "medqa": medqa.load,
-    "headqa": headqa.load,
-    "mmlu": mmlu.load,
-    "bioasq": bioasq.load,
-    "own": own.load,
-}
+
+
+def kind_of(task_format: str) -> Kind | None:
+    """What is known of a question set; None for a format that has no line."""
+    found: Kind | None = question_sets.kind_of(task_format) if task_format in question_sets.QUESTION_SETS else None
+    return found
 
 
 def load_questions(name: str, section: TaskSection, data_root: Path, split: Split) -> list[Question]:
@@ -34,7 +32,11 @@ def load_questions(name: str, section: TaskSection, data_root: Path, split: Spli
     path = section.train if split == "train" else section.test
     if path is None:
         raise InputError(f"tasks.{name}: no file is given for its {split} split (key tasks.{name}.{split})")
-    questions = _LOADERS[section.format](data_root / path, section, data_root, split)
+    if not (data_root / path).exists() and path == question_sets.by_name(section.format).get(split):
+        raise InputError(
+            f"tasks.{name}: {data_root / path} is not there yet: pmc-llama qa download {section.format} -o {data_root}"
+        )
+    questions = question_sets.kind_of(section.format).load(data_root / path, section, data_root, split)
     if not questions:
         raise InputError(f"tasks.{name}: {data_root / path} holds no questions")
     if split == "test" and section.limit is not None:
@@ -47,12 +49,6 @@ def load_questions(name: str, section: TaskSection, data_root: Path, split: Spli
 def one_label(questions: Sequence[Question]) -> bool:
     """Whether several questions all have the same right answer: the same word, or the same place among the options."""
     return len({one.question_id for one in questions}) > 1 and len({one.labels[one.gold] for one in questions}) == 1
-
-
-@cache
-def say_once(sentence: str) -> None:
-    """Print a sentence, once in a process however often it is true."""
-    print(sentence, flush=True)
 
 
 def _drawn(questions: list[Question], count: int) -> list[Question]:

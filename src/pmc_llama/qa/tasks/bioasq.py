@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from pmc_llama.errors import InputError
+from pmc_llama.qa.body import bare
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.tasks.kind import Kind
 from pmc_llama.qa.tasks.reading import Record, checked, read_object
 from pmc_llama.recipe.qa import TaskSection
 
@@ -38,3 +40,6 @@ def _question(record: Record) -> Question:
         subject=LABELS[gold],
         words=True,
     )
+
+
+BIOASQ = Kind(load, bare)

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from pmc_llama.errors import InputError
+from pmc_llama.qa.body import Body
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.tasks.kind import Kind
 from pmc_llama.qa.tasks.reading import Record, checked, read_object, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
@@ -52,3 +54,11 @@ def _question(record: Record) -> Question:
         subject=record.optional("category"),
         kind="image" if record.values.get("image") else None,
     )
+
+
+def body(question: Question) -> Body:
+    """The question alone: options' texts are scored."""
+    return Body(f"Question: {question.question}\nAnswer:", lists_options=False)
+
+
+HEADQA = Kind(load, body)

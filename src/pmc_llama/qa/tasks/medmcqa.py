@@ -7,7 +7,9 @@ that holds both or neither is refused, never guessed.
 from pathlib import Path
 
 from pmc_llama.errors import InputError
+from pmc_llama.qa.body import lettered_choices
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.tasks.kind import Kind, Source
 from pmc_llama.qa.tasks.reading import Record, checked, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
@@ -52,3 +54,18 @@ def _question(record: Record, gold: int) -> Question:
         subject=record.optional("subject_name"),
         kind=record.optional("choice_type"),
     )
+
+
+MEDMCQA = Kind(
+    load,
+    lettered_choices,
+    Source(
+        repo="openlifescienceai/medmcqa",
+        revision="91c6572c454088bf71b679ad90aa8dffcd0d5868",
+        license="apache-2.0",
+        files={"data/validation-*.parquet": "validation.parquet", "data/train-*.parquet": "train.parquet"},
+        test="validation.parquet",
+        train="train.parquet",
+        questions={"test": 4183, "train": 182822},
+    ),
+)

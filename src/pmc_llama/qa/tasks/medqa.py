@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pmc_llama.qa.question import LETTERS, Question
+from pmc_llama.qa.tasks.kind import Kind, Source
 from pmc_llama.qa.tasks.reading import Record, checked, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
@@ -42,3 +43,17 @@ def _lettered(record: Record) -> tuple[tuple[str, ...], int]:
     if answer is not None and answer != texts[gold]:
         record.fail("answer", f"{answer!r} is not option {letters[gold]} ({texts[gold]!r}), which answer_idx names")
     return texts, gold
+
+
+MEDQA = Kind(
+    load,
+    source=Source(
+        repo="GBaker/MedQA-USMLE-4-options",
+        revision="0fb93dd23a7339b6dcd27e241cb9b5eca62d4d18",
+        license="cc-by-4.0",
+        files={"phrases_no_exclude_test.jsonl": "test.jsonl", "phrases_no_exclude_train.jsonl": "train.jsonl"},
+        test="test.jsonl",
+        train="train.jsonl",
+        questions={"test": 1273, "train": 10178},
+    ),
+)

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from pmc_llama.errors import InputError
+from pmc_llama.qa.body import Body, listed
 from pmc_llama.qa.question import LETTERS, Question
+from pmc_llama.qa.tasks.kind import Kind, Source
 from pmc_llama.qa.tasks.reading import Record, checked, read_csv, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
@@ -21,10 +23,15 @@ _COLUMNS = ("question", *_OPTIONS, "answer")
 
 
 def load(path: Path, section: TaskSection, data_root: Path, split: str) -> list[Question]:
-    """Questions of one file, or of the files `SUBJECT_*.csv` of a folder; ids are `subject/split/position`, from 0."""
+    """Questions of one file, or of the files `SUBJECT_*.csv` of a folder; ids are `subject/split/position`, from 0.
+
+    Of a file of rows with subjects those that `section.subjects` names, else all.
+    """
     if path.suffix in (".parquet", ".jsonl"):
-        records = read_rows(path)
-        questions = [_hub_question(record, f"{split}/{index}") for index, record in enumerate(records)]
+        rows = list(enumerate(read_rows(path)))
+        rows = [row for row in rows if not section.subjects or row[1].values.get("subject") in section.subjects]
+        records = [record for _, record in rows]
+        questions = [_hub_question(record, f"{split}/{index}") for index, record in rows]
         return checked(records, questions, id_field="subject", options="choices")
     if path.is_file():
         return _subject(path, path.stem.rsplit("_", 1)[0], split)
@@ -61,3 +68,28 @@ def _hub_question(record: Record, position: str) -> Question:
         record.fail("answer", f"expected 0 to {len(options) - 1}, found {gold}")
     subject = record.text("subject")
     return Question("", f"{subject}/{position}", record.text("question"), options, gold, subject=subject)
+
+
+def body(question: Question) -> Body:
+    """The harness' prompt, which names the subject once."""
+    return Body(f"{question.question.strip()}\n{listed(question)}Answer:", description=describe(question))
+
+
+def describe(question: Question) -> str:
+    """What stands once before all."""
+    subject = (question.subject or "").replace("_", " ")
+    return f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+
+
+_ALL = Source(
+    repo="cais/mmlu",
+    revision="c30699e8356da336a370243923dbaf21066bb9fe",
+    license="mit",
+    files={"all/test-*.parquet": "test.parquet", "all/dev-*.parquet": "dev.parquet"},
+    test="test.parquet",
+    train="dev.parquet",
+    questions={"test": 14042, "train": 285},
+)
+_MEDICAL = _ALL._replace(keys={"subjects": list(MEDICAL_SUBJECTS)}, questions={"test": 1089, "train": 30})
+MMLU = Kind(load, body, _MEDICAL, shots_of_subject=True)
+MMLU_ALL = Kind(load, body, _ALL, shots_of_subject=True, general=True)

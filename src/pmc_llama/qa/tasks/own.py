@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pmc_llama.errors import InputError, RecipeError
 from pmc_llama.qa.question import LETTERS, Question
+from pmc_llama.qa.tasks.kind import Kind
 from pmc_llama.qa.tasks.reading import Record, checked, read_csv, read_rows
 from pmc_llama.recipe.qa import ColumnsSection, TaskSection
 
@@ -124,3 +125,6 @@ def _question(row: _Row, columns: ColumnsSection, gold: int, position: str) -> Q
         subject=record.optional(columns.subject) if columns.subject else None,
         words=set(row.options) <= {"yes", "no", "maybe"},
     )
+
+
+OWN = Kind(load)

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pmc_llama.errors import InputError
+from pmc_llama.qa.body import bare
 from pmc_llama.qa.question import Question
+from pmc_llama.qa.tasks.kind import Kind, Source
 from pmc_llama.qa.tasks.reading import Record, read_object, read_rows
 from pmc_llama.recipe.qa import TaskSection
 
@@ -149,3 +151,20 @@ def _question(pmid: str, record: Record, gold: int) -> Question:
         subject=LABELS[gold],
         words=True,
     )
+
+
+PUBMEDQA = Kind(
+    load,
+    bare,
+    Source(
+        repo="qiaojin/PubMedQA",
+        revision="9001f2853fb87cab8d220904e0de81ac6973b318",
+        license="mit",
+        files={"pqa_labeled/train-*.parquet": "labelled.parquet"},
+        test="labelled.parquet",
+        train="labelled.parquet",
+        questions={"test": 500, "train": 450},
+        keys={"fold": 0},
+    ),
+    ids_are_pmids=True,
+)

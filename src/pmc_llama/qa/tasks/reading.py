@@ -4,11 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pmc_llama.errors import InputError
-from pmc_llama.qa.question import Question
+from pmc_llama.qa.question import LETTERS, Question
 
 
 class Record:
@@ -91,10 +92,30 @@ def checked(
     return list(questions)
 
 
+def lettered_options(record: Record, field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Letters and texts of an object of options; letters at its end that have no text are left out.
+
+    Raises InputError for anything but texts under A, B, C, ….
+    """
+    raw = record.value(field)
+    given = {key: text for key, text in raw.items() if text not in (None, "")} if isinstance(raw, dict) else {}
+    letters = tuple(LETTERS[: len(given)])
+    if len(given) < 2 or tuple(sorted(given)) != letters:
+        record.fail(field, f"expected texts under the letters A, B, C, …, found {_short(raw)}")
+    options = Record(given, f"{record.where}, field {field!r}")
+    return letters, tuple(options.text(letter) for letter in letters)
+
+
+@cache
+def say_once(sentence: str) -> None:
+    """Print a sentence, once in a process however often it is true."""
+    print(sentence, flush=True)
+
+
 def read_rows(path: Path) -> list[Record]:
-    """The rows of a JSON-lines (whatever its suffix), JSON-list or Parquet file."""
-    if path.suffix == ".parquet":
-        return [Record(row, f"{path}, row {i}") for i, row in enumerate(_read_parquet(path))]
+    """The rows of a JSON-lines (whatever its suffix), JSON-list, Parquet or Arrow file."""
+    if path.suffix in (".parquet", ".arrow"):
+        return [Record(row, f"{path}, row {i}") for i, row in enumerate(_read_columns(path))]
     text = read_text(path)
     if text.lstrip().startswith("["):
         return [Record(row, f"{path}, item {i}") for i, row in enumerate(parse_json(text, path))]
@@ -102,15 +123,20 @@ def read_rows(path: Path) -> list[Record]:
     return [Record(parse_json(line, path, number), f"{path}, line {number}") for number, line in lines]
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def _read_columns(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.ipc
     import pyarrow.parquet
 
     try:
+        if path.suffix == ".arrow":
+            with pyarrow.memory_map(str(path)) as source:
+                return list(pyarrow.ipc.open_stream(source).read_all().to_pylist())
         return list(pyarrow.parquet.read_table(path).to_pylist())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of questions") from None
     except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path}: is not a Parquet file: {error}") from None
+        kind = "an Arrow" if path.suffix == ".arrow" else "a Parquet"
+        raise InputError(f"{path}: is not {kind} file: {error}") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
