@@ -9,6 +9,10 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
 _STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s?#]+@")
 _QUERY = re.compile(r"(?P<address>[a-z][a-z0-9+.-]*://[^\s?#\"'<>]+)[?#][^\s\"'<>]+", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_SECRET_NAME = re.compile(r"sig|token|key|secret|pass|pwd|cred|auth|session|policy", re.IGNORECASE)
+LONGEST_PLAIN = 32
+"""Characters of a value in a query that is longer than words and numbers are."""
 
 
 def terminal(text: str) -> str:
@@ -46,6 +50,22 @@ def in_html(text: str) -> str:
 def without_secrets(text: str) -> str:
     """Addresses in a text without what may be secret in them: `user:password@`, and what follows `?` or `#`."""
     return _QUERY.sub(r"\g<address>", _CREDENTIALS.sub("", text))
+
+
+def secret_in(address: str) -> str | None:
+    """What of an address is a secret, in words; None where nothing is, as where it only names variables (`${NAME}`)."""
+    if "://" not in address:
+        return None
+    scheme, _, rest = _VARIABLE.sub("", address).partition("://")
+    web = scheme.lower() in ("http", "https")
+    who = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[0]
+    if who.strip(":") and (web or who.partition(":")[2]):
+        return "a user name or password"
+    for part in re.split(r"[&;]", rest.partition("?")[2].partition("#")[0]) if web else ():
+        name, _, value = part.partition("=")
+        if value and (_SECRET_NAME.search(name) or len(value) > LONGEST_PLAIN):
+            return f"the value of {name!r}"
+    return None
 
 
 def _is_number(text: str) -> bool:

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Iterator, Set
 
-from pmc_llama.corpus.storage import is_remote
+from pmc_llama.corpus.addresses import is_remote
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.training import TrainSection
 

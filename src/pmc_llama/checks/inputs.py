@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Set
 
 from pmc_llama.checks.common import told, written_later
+from pmc_llama.corpus.addresses import is_remote
 from pmc_llama.corpus.items import find_files, plan_items, with_word_counts
-from pmc_llama.corpus.storage import is_remote
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.records.stamps import corpus_work, read_stamp

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from pmc_llama.corpus.storage import find, is_remote, stat
+from pmc_llama.corpus.addresses import is_remote
+from pmc_llama.corpus.storage import find, stat
 from pmc_llama.corpus.word_counts import word_counts
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.corpus import CorpusSection, SourceSection

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from isal.igzip_lib import IsalError
 
+from pmc_llama.corpus.addresses import as_given, filesystem, is_pattern, is_remote, told_plainly
 from pmc_llama.corpus.bounds import Gunzipped, TooLarge, read_whole
 from pmc_llama.errors import InputError
 
@@ -24,28 +25,13 @@ BUFFER_BYTES = 2**16
 READ_BYTES = 2**20
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path is a URL (`s3://`, `gs://`, `hf://`, `https://` …), which fsspec opens."""
-    return "://" in path
-
-
-def _remote(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path inside it."""
-    import fsspec
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # a protocol whose package is not installed, or no protocol at all
-        raise InputError(f"{url}: {error}") from error
-    return filesystem, path
-
-
 def open_raw(path: str) -> BinaryIO:
     """The bytes of a file as they lie."""
     if not is_remote(path):
         return cast(BinaryIO, Path(path).open("rb", buffering=0))
-    filesystem, inner = _remote(path)
-    return cast(BinaryIO, filesystem.open(inner, "rb"))
+    store, inner = filesystem(path)
+    with told_plainly(path):
+        return cast(BinaryIO, store.open(inner, "rb"))
 
 
 def find(pattern: str) -> list[str]:
@@ -54,9 +40,11 @@ def find(pattern: str) -> list[str]:
         if Path(pattern).is_file():
             return [pattern]  # a name that holds brackets or a star itself
         return sorted(path for path in glob.glob(pattern, recursive=True) if _is_input(Path(path)))  # noqa: PTH207
-    filesystem, inner = _remote(pattern)
-    found = filesystem.glob(inner) if any(mark in inner for mark in "*?[") else [inner] * filesystem.isfile(inner)
-    return sorted(str(filesystem.unstrip_protocol(path)) for path in found)
+    store, inner = filesystem(pattern)
+    with told_plainly(pattern):
+        if not is_pattern(pattern):
+            return [pattern] * bool(store.isfile(inner))
+        return sorted(as_given(str(store.unstrip_protocol(path)), pattern) for path in store.glob(inner))
 
 
 def _is_input(path: Path) -> bool:
@@ -86,8 +74,9 @@ def stat(path: str) -> Stat:
         if not is_remote(path):
             local = os.stat(path)  # noqa: PTH116 - paths are plain strings here
             return Stat(local.st_size, str(local.st_mtime_ns))
-        filesystem, inner = _remote(path)
-        info = filesystem.info(inner)
+        store, inner = filesystem(path)
+        with told_plainly(path):
+            info = store.info(inner)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     stamps = (info.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created"))
@@ -174,7 +163,7 @@ class InputFile:
         except FileNotFoundError:
             raise InputError(f"{self.path}: there is no such file") from None
         except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # the stub calls it an instance
-            raise InputError(f"{self.path}: cannot be read to its end ({error})") from error
+            raise InputError(f"{self.path}: cannot be read to its end ({as_given(str(error), self.path)})") from None
 
     def _feed(self, content: memoryview) -> None:
         if self._hash is not None:
@@ -233,7 +222,7 @@ def read_head(path: str, count: int = SNIFF_BYTES) -> bytes:
         with open_raw(path) as file:
             head = file.read(count)
     except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error})") from error
+        raise InputError(f"{path}: cannot be opened ({as_given(str(error), path)})") from None
     return as_utf8(_decompressed(head, path, count) if head[:2] == GZIP_MAGIC else head)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from pmc_llama.corpus.addresses import is_remote
 from pmc_llama.corpus.items import find_files, plan_items, printable
-from pmc_llama.corpus.storage import InputFile, is_remote, stat
+from pmc_llama.corpus.storage import InputFile, stat
 from pmc_llama.errors import InputError
 from pmc_llama.files import read_json, sha256_file, sha256_json
 from pmc_llama.model.weights import INDEX, weight_files

@@ -7,6 +7,7 @@ work that was left off with other settings waits beside it. What is deleted is w
 import errno
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import yaml
 
 from pmc_llama import __version__
 from pmc_llama.errors import InputError
+from pmc_llama.escape import without_secrets
 from pmc_llama.files import files_below, read_record, sha256_text, write_json, write_text
 from pmc_llama.pipeline.identity import Input, completed
 from pmc_llama.pipeline.stamps import Stamps, plain
@@ -149,6 +151,11 @@ def refuse_foreign(run: RunDir, places: Iterable[str], listed: Iterable[str]) ->
 def resolved(recipe: Recipe) -> str:
     """A recipe with all overrides, as YAML."""
     return yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def command() -> list[str]:
+    """The command that this process was started by, without what is secret in addresses."""
+    return [without_secrets(word) for word in sys.argv]
 
 
 def now() -> str:

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -245,7 +244,7 @@ class Pipeline:
         from pmc_llama.environment import describe_environment
 
         write_own(self.run_dir, making.resolved(self.recipe), describe_environment() if anything else None)
-        self._log(Event(making.now(), "run", command=sys.argv))
+        self._log(Event(making.now(), "run", command=making.command()))
 
     def _up_to(self, until: str | None) -> list[Stage]:
         names = [stage.name for stage in self.stages]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pmc_llama.escape import secret_in
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
 from pmc_llama.recipe.registry import FORMATS, by_dedup_rank, rules_of
@@ -23,6 +24,15 @@ FIELDS_OF_STUDY = (
 """Fields of study of Semantic Scholar."""
 
 
+def refuse_secret(address: str) -> None:
+    """Raise ValueError, without showing it, for an address that holds a secret: recipes and ledgers are passed on."""
+    if (what := secret_in(address)) is not None:
+        raise ValueError(
+            f"an address holds {what}, and it would stand in every record of the run: put it into an environment "
+            "variable NAME, and ${NAME} in its place"
+        )
+
+
 class SourceSection(Section):
     """One input: files of one format. Paths are relative to `data.root` and may hold wildcards."""
 
@@ -37,6 +47,13 @@ class SourceSection(Section):
     """Delete files of the S2 Datasets API's diffs: papers of theirs are dropped."""
     split_on: Annotated[str | None, affects(HERE)] = None
     """For `text`: a regular expression; a line that it matches whole starts a document (None: a file is one)."""
+
+    @field_validator("paths", "papers", "pmc_ids", "deleted")
+    @classmethod
+    def _hold_no_secrets(cls, value: list[str] | str | None) -> list[str] | str | None:
+        for address in [value] if isinstance(value, str) else value or []:
+            refuse_secret(address)
+        return value
 
     @field_validator("split_on")
     @classmethod
@@ -98,6 +115,12 @@ class CleanSection(Section):
     word_counts: Annotated[str | None, reads(HERE)] = None
     """For `pes2o`: a CSV of `word,count` lines, such as the Google 1T unigrams that peS2o used; paragraphs whose words
     are rare by it (mean log2 probability under -20) are removed. Relative to `data.root`, or a URL."""
+
+    @field_validator("word_counts")
+    @classmethod
+    def _holds_no_secrets(cls, value: str | None) -> str | None:
+        refuse_secret(value or "")
+        return value
 
     @model_validator(mode="after")
     def _rules_are_known(self) -> "CleanSection":

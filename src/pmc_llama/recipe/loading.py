@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pmc_llama.errors import RecipeError
+from pmc_llama.escape import without_secrets
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.recipe import Recipe
 from pmc_llama.recipe.shipped import find_recipe, shipped_names
@@ -51,7 +52,7 @@ def parse_recipe(raw: dict[str, Any], origin: str = "recipe") -> Recipe:
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"--set {override!r}: expected key.path=value, for example --set pretrain.lr=1e-5")
+        raise RecipeError(f"--set {shown(override)}: expected key.path=value, for example --set pretrain.lr=1e-5")
     node: Any = raw
     *parents, last = key.split(".")
     for parent in parents:
@@ -59,7 +60,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if child is None and isinstance(node, dict):
             child = node[parent] = {}
         if not isinstance(child, dict | list):
-            raise RecipeError(f"--set {override!r}: {parent!r} holds the value {shown(child)}, not a section")
+            raise RecipeError(f"--set {shown(override)}: {parent!r} holds the value {shown(child)}, not a section")
         node = child
     value = _yaml_value(key, text)
     if isinstance(node, list):
@@ -129,7 +130,7 @@ def _inner_section(annotation: Any) -> Any:
 
 def shown(value: Any) -> str:
     """A value as an error shows it."""
-    text = repr(value)
+    text = without_secrets(repr(value))
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
 
 
