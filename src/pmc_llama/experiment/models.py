@@ -23,11 +23,14 @@ class Weights(NamedTuple):
     adapter: Path | None = None
 
 
-def weights_of(recipe: Recipe, model: str) -> Weights:
-    """The weights that a model's cells start from. Raises InputError where they are not there."""
+def weights_of(recipe: Recipe, model: str, pretrain_seed: int | None = None) -> Weights:
+    """The weights that a model's cells start from; `pretrain_seed`: those of a further pre-training.
+
+    Raises InputError where they are not there.
+    """
     if model in recipe.models:
         return _further_weights(recipe.models[model], recipe.data_root, f"models.{model}.path")
-    folder = base_model_path(recipe) if model == BASE else adapted_model_path(recipe)
+    folder = base_model_path(recipe) if model == BASE else adapted_model_path(recipe, pretrain_seed)
     return Weights(folder, tokenizer_path(recipe))
 
 
@@ -65,20 +68,20 @@ def _further_weights(section: ModelSection, root: Path, key: str) -> Weights:
     return Weights(folder, tokenizer or folder)
 
 
-def starting_folder(recipe: Recipe, model: str) -> Path | str:
+def starting_folder(recipe: Recipe, model: str, pretrain_seed: int | None = None) -> Path | str:
     """The folder that tuning a model starts from. Raises InputError for a LoRA adapter, which is to be merged first."""
-    found = weights_of(recipe, model)
+    found = weights_of(recipe, model, pretrain_seed)
     if found.adapter is not None:
         raise InputError(f"models.{model}: a LoRA adapter cannot be tuned further: merge it first (pmc-llama export)")
     return found.folder
 
 
-def model_of(recipe: Recipe, model: str) -> Model:
+def model_of(recipe: Recipe, model: str, pretrain_seed: int | None = None) -> Model:
     """A model as it is before tuning, ready to be opened. Raises InputError where something is missing."""
     section = recipe.models.get(model)
     if section is not None:
         return found_model(section, recipe.evaluate, recipe.data_root, f"models.{model}.path")
-    found = weights_of(recipe, model)
+    found = weights_of(recipe, model, pretrain_seed)
     section = ModelSection(path=str(found.folder))
     return Model(section, recipe.evaluate, hf_tokenizer(found.tokenizer), found.folder, found.adapter)
 

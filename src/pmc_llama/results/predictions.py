@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.comparisons import in_order
 
+PRETRAIN_SEED = "pretrain_seed"
+"""A column only where several adapted models were pre-trained; null for models that do not depend on it."""
 COLUMNS = (
     "model",
     "regime",
@@ -29,7 +31,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """The answers of one model, regime and seed to one task's questions, sorted by question id."""
+    """The answers of one model, regime and seed to one task's questions, sorted by question id.
+
+    Of several adapted models each has cells of its own.
+    """
 
     model: str
     regime: str
@@ -44,6 +49,8 @@ class Cell:
     brier: float | None
     truncated: int
     ties: int
+    pretrain_seed: int | None = None
+    """Where there are several adapted models: which one this is; None for other models."""
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -67,7 +74,9 @@ def read_predictions(path: Path) -> pl.DataFrame:
         raise InputError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(frame.columns)}")
     if frame["model"].null_count():
         raise InputError(f"{path}: {frame['model'].null_count()} rows name no model")
-    key = ["model", "regime", "seed", "task", "question_id"]
+    if PRETRAIN_SEED not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, pl.Int64).alias(PRETRAIN_SEED))
+    key = ["model", PRETRAIN_SEED, "regime", "seed", "task", "question_id"]
     repeated = frame.filter(pl.struct(key).is_duplicated())
     if len(repeated):
         raise InputError(f"{path}: answered twice: {repeated.select(key).row(0, named=True)}")
@@ -103,8 +112,8 @@ def cells(frame: pl.DataFrame) -> Iterator[Cell]:
         pl.col("regime").cast(pl.Enum(frame["regime"].unique(maintain_order=True))),
         pl.col("task").cast(pl.Enum(frame["task"].unique(maintain_order=True))),
         pl.col("model").cast(pl.Enum(models)),
-    ).sort("regime", "task", "seed", "model", "question_id")
-    for group in ordered.partition_by("regime", "task", "seed", "model", maintain_order=True):
+    ).sort("regime", "task", "seed", "model", PRETRAIN_SEED, "question_id")
+    for group in ordered.partition_by("regime", "task", "seed", "model", PRETRAIN_SEED, maintain_order=True):
         yield _cell(group)
 
 
@@ -124,6 +133,7 @@ def _cell(group: pl.DataFrame) -> Cell:
         brier=_mean(group["brier"]),
         truncated=int(group["truncated"].sum()),
         ties=int(group["tie"].sum()),
+        pretrain_seed=first[PRETRAIN_SEED],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec import UNSET
 
 from pmc_llama.files import write_json
 from pmc_llama.qa.question import LETTERS
@@ -75,6 +76,7 @@ def _row(cell: Cell) -> Accuracy:
         parse_rate=float(np.mean(cell.chosen >= 0)),
         truncated=cell.truncated,
         ties=cell.ties,
+        pretrain_seed=UNSET if cell.pretrain_seed is None else cell.pretrain_seed,
     )
 
 
@@ -100,7 +102,9 @@ def _means(found: list[Cell]) -> list[Mean]:
     rows = []
     for (regime, task, model), seeds in seeds_of.items():
         right, n = float(right_per_question(seeds).sum()) / len(seeds), len(seeds[0].gold)
-        about: dict[str, Any] = {"protocol": seeds[0].protocol, "seeds": len(seeds), "n": n}
+        about: dict[str, Any] = {"protocol": seeds[0].protocol, "seeds": len({cell.seed for cell in seeds}), "n": n}
+        if (pretrainings := len({cell.pretrain_seed for cell in seeds})) > 1:
+            about["pretrainings"] = pretrainings
         rows.append(Mean(model, regime, task, mean=right / n, ci95=wilson(right, n), **about))
     return rows
 

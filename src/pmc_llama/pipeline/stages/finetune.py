@@ -8,7 +8,7 @@ from pmc_llama.pipeline.models import chosen_by, further_settings, model_inputs_
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import ADAPTED, BASE
-from pmc_llama.records.stamps import tuning_work
+from pmc_llama.records.stamps import pretrain_work, tuning_work
 
 
 class Finetune(Stage):
@@ -45,11 +45,11 @@ def works_of_cells(recipe: Recipe) -> dict[str, Cell]:
 
 def origin_of(cell: Cell) -> tuple[str, ...]:
     """The piece of work whose model a cell starts from; a further model is made elsewhere."""
-    return {BASE: ("base",), ADAPTED: ("pretrain",)}.get(cell.model, ())
+    return {BASE: ("base",), ADAPTED: (pretrain_work(cell.pretrain_seed),)}.get(cell.model, ())
 
 
 def _work(recipe: Recipe, cell: Cell) -> Work:
-    regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
+    regime, where = recipe.regimes[cell.regime], (cell.regime, cell.weights, cell.seed)
     tasks = {} if regime.files else {name: asked_of(recipe, name, cell.model) for name in regime.tasks}
     settings: dict[str, object] = {
         "seed": cell.seed,
