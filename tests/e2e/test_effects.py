@@ -241,6 +241,7 @@ def special_values(root: Path) -> dict[str, list[Any]]:
         "id": ["another"],
         "context": ["another"],
         "subject": ["another"],
+        "group": ["another"],
         "regimes.*.kind": [{"kind": "instruct", "files": [str(root / "rows.jsonl")]}],
         "regimes.*.tasks": [["abstract"]],
         "regimes.*.files": [[str(root / "rows.jsonl")]],

@@ -44,6 +44,8 @@ PREDICTIONS = pa.schema(
 )
 PRETRAIN_SEED = pa.field("pretrain_seed", pa.int64())
 """A column of predictions only where several adapted models were pre-trained; null for other models."""
+GROUP = pa.field("group", pa.string())
+"""A column of predictions only where any questions share something."""
 QUESTIONS = pa.schema(
     [
         ("task", pa.string()),
@@ -112,11 +114,24 @@ def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[s
     tables = [PREDICTIONS.empty_table(), *(pq.read_table(file) for file in files)]
     table = _with_first_seed(recipe, pa.concat_tables(tables, promote_options="default"))
     tested = {name: questions(recipe, name) for name, task in recipe.tasks.items() if task.test is not None}
-    with atomic_path(out.predictions) as partial:
-        metadata = {MADE_FROM: msgspec.json.encode(dict(made_from), order="deterministic")}
-        pq.write_table(table.replace_schema_metadata(metadata), partial)
+    table = with_groups(table, tested)
+    metadata = {MADE_FROM: msgspec.json.encode(dict(made_from), order="deterministic")}
+    write_table(table.replace_schema_metadata(metadata), out.predictions)
     shown = [_question(recipe, question) for asked in tested.values() for question in asked]
     write_rows(shown, QUESTIONS, out.questions)
+
+
+def with_groups(table: pa.Table, asked: Mapping[str, Sequence[Question]]) -> pa.Table:
+    """The predictions with what each question shares with others, where any two of a task do; by task and question."""
+    named: dict[tuple[str, str], str] = {}
+    for task, of_task in asked.items():
+        groups = [question.group for question in of_task if question.group is not None]
+        if len(set(groups)) < len(groups):
+            named |= {(task, one.question_id): one.group for one in of_task if one.group is not None}
+    if not named:
+        return table
+    keys = zip(table["task"].to_pylist(), table["question_id"].to_pylist(), strict=True)
+    return table.append_column(GROUP, pa.array([named.get(key) for key in keys], GROUP.type))
 
 
 def _with_first_seed(recipe: Recipe, table: pa.Table) -> pa.Table:
@@ -188,5 +203,10 @@ def _question(recipe: Recipe, question: Question) -> dict[str, object]:
 
 def write_rows(rows: Iterable[Mapping[str, object]], schema: pa.Schema, path: Path) -> None:
     """Write rows as a Parquet file, atomically."""
+    write_table(pa.Table.from_pylist(list(rows), schema), path)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as a Parquet file, atomically."""
     with atomic_path(path) as partial:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema), partial)
+        pq.write_table(table, partial)

@@ -14,9 +14,8 @@ from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.records.primary import Primary
 from pmc_llama.records.results import Difference, OverSeeds, Summary, fields
 from pmc_llama.results.predictions import Cell
-from pmc_llama.stats.intervals import wilson
+from pmc_llama.stats.intervals import share_interval, wilson
 from pmc_llama.stats.multiplicity import holm
-from pmc_llama.stats.paired import mcnemar_exact, paired_interval
 from pmc_llama.stats.seeds import seeds_by_items
 
 R = TypeVar("R", bound=Difference | OverSeeds)
@@ -81,6 +80,7 @@ def summaries_of(answers: Sequence[tuple[Pair, list[CellPair]]], primary: Primar
 
 def _difference(first: Cell, second: Cell) -> Difference:
     n = len(first.gold)
+    shown = seeds_by_items(first.correct, second.correct, groups=first.groups)
     b = int((first.correct & ~second.correct).sum())
     c = int((~first.correct & second.correct).sum())
     return Difference(
@@ -93,8 +93,8 @@ def _difference(first: Cell, second: Cell) -> Difference:
         b=b,
         c=c,
         delta=(c - b) / n,
-        ci95=paired_interval(n, b, c),
-        mcnemar_p=mcnemar_exact(b, c),
+        ci95=shown.ci95,
+        mcnemar_p=shown.p,
         pretrain_seed=next((one for one in (second.pretrain_seed, first.pretrain_seed) if one is not None), UNSET),
     )
 
@@ -119,15 +119,15 @@ def over_seeds(paired: list[CellPair]) -> OverSeeds:
     n, common = len(rights[0]), lcm(len(left), len(right))
     scaled = [total * (common // len(cells)) for total, cells in zip(rights, (left, right), strict=True)]
     cubes = [_by_training(cells) for cells in (left, right)]
-    shown = seeds_by_items(*cubes)
+    shown = seeds_by_items(*cubes, groups=left[0].groups)
     deltas, pretrainings = _deltas(*cubes), max(map(len, cubes))
     return OverSeeds(
         seeds=max(cube.shape[1] for cube in cubes),
         n=n,
         first_mean=float(rights[0].mean()) / len(left),
-        first_ci95=wilson(float(rights[0].sum()) / len(left), n),
+        first_ci95=mean_interval(rights[0], left),
         second_mean=float(rights[1].mean()) / len(right),
-        second_ci95=wilson(float(rights[1].sum()) / len(right), n),
+        second_ci95=mean_interval(rights[1], right),
         delta_mean=float((scaled[1] - scaled[0]).mean()) / common,
         delta_sd=float(np.std(deltas, ddof=1)) if len(deltas) > 1 else None,
         delta_min=min(deltas),
@@ -139,6 +139,13 @@ def over_seeds(paired: list[CellPair]) -> OverSeeds:
         unit=shown.unit,
         pretrainings=pretrainings if pretrainings > 1 else UNSET,
     )
+
+
+def mean_interval(right: NDArray[np.int64], cells: Sequence[Cell]) -> tuple[float, float]:
+    """The interval over questions of a mean accuracy; `right` [N] of the cells answered each question right."""
+    if cells[0].groups is None:
+        return wilson(float(right.sum()) / len(cells), len(right))
+    return share_interval(right / len(cells), cells[0].groups)
 
 
 def _distinct(cells: Sequence[Cell]) -> list[Cell]:

@@ -13,6 +13,8 @@ from pmc_llama.recipe.comparisons import in_order
 
 PRETRAIN_SEED = "pretrain_seed"
 """A column only where several adapted models were pre-trained; null for models that do not depend on it."""
+GROUP = "group"
+"""A column only where questions share something (drug, passage, exam); null for a question that shares nothing."""
 COLUMNS = (
     "model",
     "regime",
@@ -49,6 +51,8 @@ class Cell:
     brier: float | None
     truncated: int
     ties: int
+    groups: list[str] | None = None
+    """What the questions share [N], where any two share something; a question that shares nothing is its own group."""
     pretrain_seed: int | None = None
     """Where there are several adapted models: which one this is; None for other models."""
 
@@ -133,8 +137,19 @@ def _cell(group: pl.DataFrame) -> Cell:
         brier=_mean(group["brier"]),
         truncated=int(group["truncated"].sum()),
         ties=int(group["tie"].sum()),
+        groups=_groups(group),
         pretrain_seed=first[PRETRAIN_SEED],
     )
+
+
+def _groups(answers: pl.DataFrame) -> list[str] | None:
+    """The groups of the questions; None where each stands alone, or where all are one case."""
+    if GROUP not in answers.columns:
+        return None
+    alone = pl.format("question {}", "question_id")
+    named = pl.when(pl.col(GROUP).is_null()).then(alone).otherwise(pl.format("group {}", GROUP))
+    found = answers.select(named).to_series().to_list()
+    return found if 1 < len(set(found)) < len(found) else None
 
 
 def _mean(values: pl.Series) -> float | None:
