@@ -90,9 +90,13 @@ def results_table(results: Results) -> list[Line]:
 
 
 def contamination_lines(model: Trained) -> list[str]:
-    """One line per text and evaluation set: how many of its questions were found. Empty where it was not measured."""
+    """One line per text and evaluation set: how many of its questions were found, and what became of what holds them.
+
+    Empty where it was not measured.
+    """
     lines = [
         f"{name}, {task}: {found.questions_hit} of {found.questions} questions found"
+        + (f", in {found.documents_hit} documents, which were trained on" if found.questions_hit else "")
         for name, text in read_contamination(model.run.contamination_report).texts.items()
         for task, found in text.tasks.items()
     ]
