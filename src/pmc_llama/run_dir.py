@@ -107,6 +107,16 @@ class TrainingDir:
         return self.root / "coverage.json"
 
 
+def adapted_name(pretrain_seed: int | None) -> str:
+    """What the adapted model of a further pre-training seed is called in paths; None: the first one."""
+    return "adapted" if pretrain_seed is None else f"adapted-pretrain-{pretrain_seed}"
+
+
+def pretraining_label(pretrain_seed: int | None) -> str:
+    """What its training is called."""
+    return "pretrain" if pretrain_seed is None else f"pretrain-seed-{pretrain_seed}"
+
+
 @dataclass(frozen=True)
 class RunDir:
     """A run directory, or a folder of the same layout in which a piece of work is being made."""
@@ -238,6 +248,14 @@ class RunDir:
     def merged_model(self, name: str) -> Path:
         """A merge of other models."""
         return self.root / "models" / "merged" / name
+
+    def adapted_model_of(self, pretrain_seed: int | None) -> Path:
+        """The model after continued pre-training with a further seed; None: the first one."""
+        return self.adapted_model.with_name(adapted_name(pretrain_seed))
+
+    def further_adapted(self) -> list[str]:
+        """The adapted models of further seeds that are there, as `adapted-pretrain-<n>`."""
+        return [folder.name for folder in sorted(self.adapted_model.parent.glob("adapted-pretrain-*"))]
 
     def training(self, label: str) -> TrainingDir:
         """A training run on text: `base` or `pretrain`."""

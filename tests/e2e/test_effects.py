@@ -104,7 +104,8 @@ def from_data(finished: Path, place: Path) -> dict[str, Any]:
         recipe.pop(key)
     train, data = str(finished / "data/qa/medmcqa/train.json"), finished / "data"
     columns = {"question": "question", "options": ["opa", "opb", "opc", "opd"], "answer": "cop", "first": 1, "id": "id"}
-    own = {"format": "own", "train": train, "test": train, "columns": columns, "prompt": "plain", "limit": 4}
+    test = str(data / "qa/medmcqa/dev.json")
+    own = {"format": "own", "train": train, "test": test, "columns": columns, "prompt": "plain", "limit": 4}
     shards = recipe["corpus"]["sources"]
     recipe |= {
         "name": "from-data",
@@ -241,6 +242,7 @@ def special_values(root: Path) -> dict[str, list[Any]]:
         "id": ["another"],
         "context": ["another"],
         "subject": ["another"],
+        "group": ["another"],
         "regimes.*.kind": [{"kind": "instruct", "files": [str(root / "rows.jsonl")]}],
         "regimes.*.tasks": [["abstract"]],
         "regimes.*.files": [[str(root / "rows.jsonl")]],

@@ -52,7 +52,11 @@ def test_model_card_says_what_was_measured(run: Path, tmp_path: Path) -> None:
     assert "Not for clinical use" in text and "must not be used for diagnosis" in text
     assert "5 documents read, 3 kept, 12,345 tokens" in text
     assert "2 no_pmcid" in text and "CC BY 2, not stated 1" in text
-    assert "20.00 → 22.50" in text and "medqa: 3 of 200 questions found" in text and "28.0 %" in text
+    assert (
+        "20.00 → 22.50" in text
+        and "medqa: 3 of 200 questions found, in 3 documents, which were trained on" in text
+        and "28.0 %" in text
+    )
 
 
 def test_a_tuned_model_claims_its_own_results_only(run: Path, tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_questions_beyond_the_limit_are_left_out_and_counted(run_dir: Path) -> N
 def test_contamination_is_shown_with_examples(run_dir: Path) -> None:
     page = (run_dir / "report.html").read_text()
     assert "the words &lt;they&gt; share" in page
-    assert "1 test question found in papers." in page
+    assert "1 test question found in papers, which stayed in what was trained on." in page
 
 
 def test_metrics_of_an_interrupted_and_resumed_run_are_read_once(tmp_path: Path) -> None:

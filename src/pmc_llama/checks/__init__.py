@@ -37,6 +37,7 @@ CHECKS = (
     Check(TRAINING | {"evaluate"}, "models", "base_problems"),
     Check(frozenset({"finetune", "evaluate"}), "models", "adapter_problems"),
     Check(frozenset({"contamination", "finetune", "evaluate"}), "questions", "file_problems"),
+    Check(frozenset({"contamination", "finetune", "evaluate"}), "overlap", "overlap_problems"),
     Check(frozenset({"finetune"}), "questions", "tuning_problems"),
     Check(frozenset({"evaluate"}), "questions", "asking_problems"),
     Check(frozenset({"prompts", "finetune", "evaluate"}), "further", "further_model_problems"),

@@ -46,7 +46,7 @@ def estimated_bytes(recipe: Recipe, stages: Set[str]) -> float:
     weights = _weights(recipe)
     if "pretrain" in stages:
         kept = recipe.pretrain.keep_last if recipe.pretrain.save_every is not None else 1
-        total += weights * (EXPORT_BYTES + CHECKPOINT_BYTES * kept)
+        total += weights * (EXPORT_BYTES + CHECKPOINT_BYTES * kept) * len(recipe.pretrain_seeds)
     if "finetune" in stages:
         full = [cell for cell in tuned_cells(recipe) if recipe.regimes[cell.regime].lora is None]
         total += weights * EXPORT_BYTES * len(full)

@@ -3,23 +3,31 @@
 from dataclasses import dataclass
 
 from pmc_llama.recipe import Recipe
-from pmc_llama.recipe.comparisons import BASE
+from pmc_llama.recipe.comparisons import ADAPTED, BASE
 from pmc_llama.recipe.models import ChooseSection
 from pmc_llama.recipe.qa import TaskSection
+from pmc_llama.run_dir import adapted_name
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Cell:
     """One regime applied to one model with one seed."""
 
     regime: str
     model: str
     seed: int
+    pretrain_seed: int | None = None
+    """Of an adapted model that was pre-trained with a further seed; None for the first, and for all other models."""
+
+    @property
+    def weights(self) -> str:
+        """The model in paths, where each adapted model has a name of its own."""
+        return self.model if self.pretrain_seed is None else adapted_name(self.pretrain_seed)
 
     @property
     def name(self) -> str:
         """Name of the cell in file names and logs."""
-        return f"{self.regime}-{self.model}-seed-{self.seed}"
+        return f"{self.regime}-{self.weights}-seed-{self.seed}"
 
 
 def cells(recipe: Recipe) -> list[Cell]:
@@ -28,12 +36,18 @@ def cells(recipe: Recipe) -> list[Cell]:
     Further models than base and adapted are in the regimes that tune only if they say so.
     """
     return [
-        Cell(regime, model, seed)
+        Cell(regime, model, seed, pretrained)
         for regime, section in recipe.regimes.items()
         for seed in (recipe.seeds if section.tuned else recipe.seeds[:1])
         for model in recipe.all_models
         if not section.tuned or model not in recipe.models or recipe.models[model].tuned
+        for pretrained in (further_pretrainings(recipe) if model == ADAPTED else [None])
     ]
+
+
+def further_pretrainings(recipe: Recipe) -> list[int | None]:
+    """The adapted models: None for the first, then the seeds of the further ones."""
+    return [None, *recipe.pretrain_seeds[1:]]
 
 
 def tuned_cells(recipe: Recipe) -> list[Cell]:

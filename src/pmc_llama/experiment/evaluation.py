@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from pmc_llama.errors import RecipeError
 from pmc_llama.experiment.cells import Cell
-from pmc_llama.experiment.grid import PREDICTIONS, prediction_row, write_rows
+from pmc_llama.experiment.grid import PREDICTIONS, prediction_row, with_groups, write_table
 from pmc_llama.experiment.models import found_model
 from pmc_llama.files import sha256_json, write_json
 from pmc_llama.model.folders import local_folder
@@ -88,7 +89,7 @@ def evaluate_models(model: str, against: Sequence[str], asking: Asking, out: Pat
             print(f"ask {name}: {task}, {len(asked):,} questions", flush=True)
             rows += _answers(name, backend, _asked_as(tasks[task], section), asked, asking.data, run, state)
         facts[name] = backend.describe()
-    write_rows(rows, PREDICTIONS, run.predictions)
+    write_table(with_groups(pa.Table.from_pylist(rows, PREDICTIONS), questions), run.predictions)
     write_json(run.models, facts)
     first, *others = models
     return compute_results(run.predictions, run.results, compared=[(other, first) for other in others])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pmc_llama.experiment.cells import Cell, asked_as, cells
@@ -19,6 +20,7 @@ from pmc_llama.qa.question import Question
 from pmc_llama.qa.shots import shot_pool
 from pmc_llama.qa.tasks import load_questions
 from pmc_llama.recipe import Recipe
+from pmc_llama.recipe.comparisons import ADAPTED
 from pmc_llama.records.models import ModelFacts
 from pmc_llama.run_dir import RunDir
 from pmc_llama.train.loop import train
@@ -40,6 +42,10 @@ PREDICTIONS = pa.schema(
         ("tie", pa.bool_()),
     ]
 )
+PRETRAIN_SEED = pa.field("pretrain_seed", pa.int64())
+"""A column of predictions only where several adapted models were pre-trained; null for other models."""
+GROUP = pa.field("group", pa.string())
+"""A column of predictions only where any questions share something."""
 QUESTIONS = pa.schema(
     [
         ("task", pa.string()),
@@ -56,7 +62,7 @@ MADE_FROM = b"pmc_llama.made_from"
 
 def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, label: str, writes: bool) -> None:
     """Tune one cell into `out`; the same call goes on where one was interrupted."""
-    regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
+    regime, where = recipe.regimes[cell.regime], (cell.regime, cell.weights, cell.seed)
     tally = data.tally(cell)
     if writes:
         write_json(out.instructions(*where), tally)
@@ -67,7 +73,7 @@ def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, labe
                 flush=True,
             )
     train(
-        model=ModelOrigin(path=starting_folder(recipe, cell.model)),
+        model=ModelOrigin(path=starting_folder(recipe, cell.model, cell.pretrain_seed)),
         batches=data.batches(cell),
         options=regime,
         out=out.tuning(*where).root,
@@ -81,8 +87,8 @@ def tune_cell(recipe: Recipe, cell: Cell, data: TuningData, out: RunDir, *, labe
 
 def answerer(recipe: Recipe, run: RunDir, cell: Cell) -> Backend:
     """What asks the model of a cell; weights are loaded when they are first needed."""
-    regime, tuned = recipe.regimes[cell.regime], run.tuned_model(cell.regime, cell.model, cell.seed)
-    backend = model_of(recipe, cell.model)
+    regime, tuned = recipe.regimes[cell.regime], run.tuned_model(cell.regime, cell.weights, cell.seed)
+    backend = model_of(recipe, cell.model, cell.pretrain_seed)
     if not regime.tuned:
         return open_backend(backend)
     whole = regime.lora is None
@@ -105,18 +111,43 @@ def score_task(
         protocol = "in_domain" if task in recipe.regimes[cell.regime].tasks else "out_of_domain"
         rows = [prediction_row(cell, task, protocol, *pair) for pair in zip(questions, results, strict=True)]
         write_json(out.asked_model(cell.name, task), model.describe())
-        write_rows(rows, PREDICTIONS, out.task_predictions(cell.name, task))
+        schema = PREDICTIONS if cell.pretrain_seed is None else PREDICTIONS.append(PRETRAIN_SEED)
+        write_rows(rows, schema, out.task_predictions(cell.name, task))
 
 
 def join_predictions(recipe: Recipe, files: Iterable[Path], made_from: Mapping[str, str], out: RunDir) -> None:
     """Write the predictions of all cells as one table, and the questions that they answer."""
-    table = pa.concat_tables([PREDICTIONS.empty_table(), *(pq.read_table(file) for file in files)])
+    tables = [PREDICTIONS.empty_table(), *(pq.read_table(file) for file in files)]
+    table = _with_first_seed(recipe, pa.concat_tables(tables, promote_options="default"))
     tested = {name: questions(recipe, name) for name, task in recipe.tasks.items() if task.test is not None}
-    with atomic_path(out.predictions) as partial:
-        metadata = {MADE_FROM: msgspec.json.encode(dict(made_from), order="deterministic")}
-        pq.write_table(table.replace_schema_metadata(metadata), partial)
+    table = with_groups(table, tested)
+    metadata = {MADE_FROM: msgspec.json.encode(dict(made_from), order="deterministic")}
+    write_table(table.replace_schema_metadata(metadata), out.predictions)
     shown = [_question(recipe, question) for asked in tested.values() for question in asked]
     write_rows(shown, QUESTIONS, out.questions)
+
+
+def with_groups(table: pa.Table, asked: Mapping[str, Sequence[Question]]) -> pa.Table:
+    """The predictions with what each question shares with others, where any two of a task do; by task and question."""
+    named: dict[tuple[str, str], str] = {}
+    for task, of_task in asked.items():
+        groups = [question.group for question in of_task if question.group is not None]
+        if len(set(groups)) < len(groups):
+            named |= {(task, one.question_id): one.group for one in of_task if one.group is not None}
+    if not named:
+        return table
+    keys = zip(table["task"].to_pylist(), table["question_id"].to_pylist(), strict=True)
+    return table.append_column(GROUP, pa.array([named.get(key) for key in keys], GROUP.type))
+
+
+def _with_first_seed(recipe: Recipe, table: pa.Table) -> pa.Table:
+    """The table with the first pre-training seed named, where there are several adapted models."""
+    if PRETRAIN_SEED.name not in table.column_names:
+        return table
+    seeds = table[PRETRAIN_SEED.name]
+    first = pc.and_(pc.equal(table["model"], ADAPTED), pc.is_null(seeds))
+    named = pc.if_else(first, pa.scalar(recipe.pretrain_seeds[0], pa.int64()), seeds)
+    return table.set_column(table.column_names.index(PRETRAIN_SEED.name), PRETRAIN_SEED, named)
 
 
 def describe_models(recipe: Recipe, run: RunDir, out: RunDir) -> None:
@@ -160,6 +191,7 @@ def prediction_row(cell: Cell, task: str, protocol: str, question: Question, res
         "parsed": result.parsed,
         "truncated": result.truncated,
         "tie": result.tie,
+        **({} if cell.pretrain_seed is None else {PRETRAIN_SEED.name: cell.pretrain_seed}),
     }
 
 
@@ -177,5 +209,10 @@ def _question(recipe: Recipe, question: Question) -> dict[str, object]:
 
 def write_rows(rows: Iterable[Mapping[str, object]], schema: pa.Schema, path: Path) -> None:
     """Write rows as a Parquet file, atomically."""
+    write_table(pa.Table.from_pylist(list(rows), schema), path)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as a Parquet file, atomically."""
     with atomic_path(path) as partial:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema), partial)
+        pq.write_table(table, partial)

@@ -25,15 +25,18 @@ class Weights(NamedTuple):
     adapter: Path | None = None
 
 
-def weights_of(recipe: Recipe, model: str) -> Weights:
-    """The weights that a model's cells start from. Raises InputError where they are not there."""
+def weights_of(recipe: Recipe, model: str, pretrain_seed: int | None = None) -> Weights:
+    """The weights that a model's cells start from; `pretrain_seed`: those of a further pre-training.
+
+    Raises InputError where they are not there.
+    """
     if model in recipe.models:
         section = recipe.models[model]
         if section.merge is not None:
             tokenizer = own_tokenizer(recipe, section) or weights_of(recipe, section.merge.of[0]).tokenizer
             return Weights(RunDir(recipe.run_path).merged_model(model), tokenizer)
         return _further_weights(recipe.models[model], recipe.data_root, f"models.{model}.path")
-    folder = base_model_path(recipe) if model == BASE else adapted_model_path(recipe)
+    folder = base_model_path(recipe) if model == BASE else adapted_model_path(recipe, pretrain_seed)
     return Weights(folder, tokenizer_path(recipe))
 
 
@@ -71,9 +74,9 @@ def _further_weights(section: ModelSection, root: Path, key: str) -> Weights:
     return Weights(folder, tokenizer or folder)
 
 
-def starting_folder(recipe: Recipe, model: str) -> Path | str:
+def starting_folder(recipe: Recipe, model: str, pretrain_seed: int | None = None) -> Path | str:
     """The folder that tuning a model starts from. Raises InputError for a LoRA adapter, which is to be merged first."""
-    found = weights_of(recipe, model)
+    found = weights_of(recipe, model, pretrain_seed)
     if found.adapter is not None:
         raise InputError(f"models.{model}: a LoRA adapter cannot be tuned further: merge it first (pmc-llama export)")
     return found.folder
@@ -98,12 +101,12 @@ def merge_models(recipe: Recipe, model: str, out: Path) -> None:
     hf_tokenizer(weights_of(recipe, model).tokenizer).save_pretrained(out)
 
 
-def model_of(recipe: Recipe, model: str) -> Model:
+def model_of(recipe: Recipe, model: str, pretrain_seed: int | None = None) -> Model:
     """A model as it is before tuning, ready to be opened. Raises InputError where something is missing."""
     section = recipe.models.get(model)
     if section is not None and section.merge is None:
         return found_model(section, recipe.evaluate, recipe.data_root, f"models.{model}.path")
-    found = weights_of(recipe, model)
+    found = weights_of(recipe, model, pretrain_seed)
     section = section or ModelSection(path=str(found.folder))
     return Model(section, recipe.evaluate, hf_tokenizer(found.tokenizer), found.folder, found.adapter)
 

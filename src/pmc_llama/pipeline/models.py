@@ -10,7 +10,7 @@ from pmc_llama.qa.backends import BACKENDS
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import ADAPTED, BASE
 from pmc_llama.recipe.effects import Artefact
-from pmc_llama.records.stamps import choice_work, merge_work
+from pmc_llama.records.stamps import choice_work, merge_work, pretrain_work
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -48,12 +48,12 @@ def model_inputs_of(recipe: Recipe, model: str) -> list[Input]:
     )
 
 
-def origin_of(recipe: Recipe, model: str) -> tuple[str, ...]:
+def origin_of(recipe: Recipe, model: str, pretrain_seed: int | None = None) -> tuple[str, ...]:
     """The piece of work that makes the model which is asked or tuned; most further models are made elsewhere."""
     section = recipe.models.get(model)
     if section is not None:
         return (merge_work(model),) if section.merge is not None else ()
-    return {BASE: ("base",), ADAPTED: ("pretrain",)}.get(model, ())
+    return {BASE: ("base",), ADAPTED: (pretrain_work(pretrain_seed),)}.get(model, ())
 
 
 def chosen_by(recipe: Recipe, model: str) -> tuple[str, ...]:

@@ -120,9 +120,9 @@ def _tokens_per_second(recipe: Recipe, run: RunDir, cell: Cell) -> float | None:
     """The speed of this very cell before, of any other that trained as much of the model, or of pre-training."""
     lora = recipe.regimes[cell.regime].lora is not None
     trainings = run.trainings()
-    own = run.tuning(cell.regime, cell.model, cell.seed)
+    own = run.tuning(cell.regime, cell.weights, cell.seed)
     alike = [
-        run.tuning(other.regime, other.model, other.seed)
+        run.tuning(other.regime, other.weights, other.seed)
         for other in cells(recipe)
         if recipe.regimes[other.regime].tuned and (recipe.regimes[other.regime].lora is not None) == lora
     ]

@@ -12,7 +12,7 @@ from pmc_llama.recipe.inputs import base_model_path, tokenizer_path
 from pmc_llama.recipe.tokens import MixtureSection, OrderSection
 from pmc_llama.recipe.training import PretrainSection
 from pmc_llama.records.training import read_metrics
-from pmc_llama.run_dir import RunDir
+from pmc_llama.run_dir import RunDir, pretraining_label
 from pmc_llama.tokens.encode import hf_tokenizer, open_store
 from pmc_llama.tokens.layout import Documents
 from pmc_llama.tokens.mixture import Mixture, mixture
@@ -36,12 +36,23 @@ def train_base(context: Context, out: RunDir) -> str:
     origin = ModelOrigin(config=recipe.base.config)
     mixed = recipe.base.train.mixture
     return _train_on_text(
-        context, out, origin, recipe.base.train, mixed, corpus="general", label="base", export_to=out.base_model
+        context,
+        out,
+        origin,
+        recipe.base.train,
+        mixed,
+        corpus="general",
+        label="base",
+        export_to=out.base_model,
+        seed=recipe.seed,
     )
 
 
-def continue_pretraining(context: Context, out: RunDir) -> str:
-    """Train the base model on the papers; an update goes on from the last checkpoint before it, where that was kept."""
+def continue_pretraining(context: Context, out: RunDir, further: int | None = None) -> str:
+    """Train the base model on the papers, with the first seed or with a `further` one.
+
+    An update goes on from the last checkpoint before it, where that was kept.
+    """
     recipe = context.recipe
     origin = ModelOrigin(path=base_model_path(recipe))
     return _train_on_text(
@@ -51,8 +62,9 @@ def continue_pretraining(context: Context, out: RunDir) -> str:
         recipe.pretrain,
         context.mode.mixture(recipe.pretrain),
         corpus="corpus",
-        label="pretrain",
-        export_to=out.adapted_model,
+        label=pretraining_label(further),
+        export_to=out.adapted_model_of(further),
+        seed=recipe.pretrain_seeds[0] if further is None else further,
         continues=context.mode.continues(),
     )
 
@@ -67,13 +79,14 @@ def _train_on_text(
     corpus: str,
     label: str,
     export_to: Path,
+    seed: int,
     continues: Path | None = None,
 ) -> str:
     """Train on a corpus; held-out loss is measured on all the texts there are, so that forgetting shows."""
     recipe = context.recipe
     tokenizer = hf_tokenizer(tokenizer_path(recipe))
     texts = _texts(context)
-    shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": recipe.seed}
+    shape: dict[str, Any] = {"seq_len": options.seq_len, "global_batch": options.global_batch, "seed": seed}
     shape |= {"bos_id": tokenizer.bos_token_id, "eos_id": tokenizer.eos_token_id}
     source = _batches(texts, options, mixed, corpus, shape)
     if isinstance(source, Mixture) and context.writes:
@@ -86,7 +99,7 @@ def _train_on_text(
         out=out.training(label).root,
         export_to=export_to,
         tokenizer=tokenizer,
-        seed=recipe.seed,
+        seed=seed,
         heldout={
             name: batches(store, OrderSection(), split="heldout", epochs=1, within=within, **shape)
             for name, (store, within) in texts.items()

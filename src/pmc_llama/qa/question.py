@@ -21,6 +21,8 @@ class Question(msgspec.Struct, frozen=True):
     """What results are broken down by: subject, exam step, category."""
     kind: str | None = None
     """A second breakdown: MedMCQA's `choice_type`, `image` for HEAD-QA items that need a picture."""
+    group: str | None = None
+    """What it shares with others (drug, passage, exam): statistics then take groups, not questions, as cases."""
     format: str = ""
     """The data set's format, which prompts are written for."""
     words: bool = False

@@ -1,6 +1,7 @@
 """The two models that every run has, and which models are compared where a recipe does not say it."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pmc_llama.recipe.models import ModelSection
@@ -9,6 +10,8 @@ from pmc_llama.recipe.qa import RegimeSection
 BASE, ADAPTED = "base", "adapted"
 OWN_MODELS = (BASE, ADAPTED)
 """The models of the run itself: before and after continued pre-training."""
+FURTHER_ADAPTED = re.compile(r"adapted-pretrain-(\d+)")
+"""The adapted models of further pre-training seeds, in names of folders and cells."""
 Pair = tuple[str, str]
 """Names of two models; a difference is the second's accuracy less the first's."""
 
@@ -33,6 +36,8 @@ def check_models(models: Mapping[str, ModelSection], regimes: Mapping[str, Regim
     for name, section in models.items():
         if name in OWN_MODELS:
             raise ValueError(f"models names {name!r}, which is the run's own: {' and '.join(OWN_MODELS)} are taken")
+        if FURTHER_ADAPTED.fullmatch(name):
+            raise ValueError(f"models names {name!r}, which is what adapted models of further seeds are called")
         if regimes and not section.tuned and all(regime.tuned for regime in regimes.values()):
             hint = ", or tune it (`tuned: true`)" if section.local else ""
             raise ValueError(

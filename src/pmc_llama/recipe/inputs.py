@@ -40,6 +40,6 @@ def base_model_path(recipe: Recipe) -> Path | str:
     return local if local.is_dir() else recipe.base.path
 
 
-def adapted_model_path(recipe: Recipe) -> Path:
-    """Where the model is exported after continued pre-training."""
-    return RunDir(recipe.run_path).adapted_model
+def adapted_model_path(recipe: Recipe, pretrain_seed: int | None = None) -> Path:
+    """Where the model is exported after continued pre-training; with a seed that of a further pre-training."""
+    return RunDir(recipe.run_path).adapted_model_of(pretrain_seed)

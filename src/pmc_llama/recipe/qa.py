@@ -31,6 +31,8 @@ class ColumnsSection(Section):
     id: Annotated[str | None, affects(HERE)] = None
     context: Annotated[str | None, affects(HERE)] = None
     subject: Annotated[str | None, affects(HERE)] = None
+    group: Annotated[str | None, affects("score")] = None
+    """Names what questions share (drug, passage, exam): such questions are one case in intervals and tests."""
 
 
 class TaskSection(Section):

@@ -23,15 +23,13 @@ from pmc_llama.recipe.primary import PrimarySection
 from pmc_llama.recipe.qa import EvaluateSection, RegimeSection, TaskSection, with_shares
 from pmc_llama.recipe.question_sets import with_files
 from pmc_llama.recipe.tokens import TokenizerSection, TokensSection
-from pmc_llama.recipe.training import BaseSection, PretrainSection
+from pmc_llama.recipe.training import SEEDS, AdaptSection, BaseSection, check_seeds
 from pmc_llama.recipe.update import UpdateSection
 
 RESERVED = ("corpus", "general", "earlier", "all")
 """Names of texts that are not for further corpora; `earlier` and `all` are an update's and a mixture's own."""
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 LONGEST_NAME = 80
-SEEDS = 2**32
-"""Seeds are below this, as numpy and torch take them."""
 
 
 class DataSection(Section):
@@ -67,7 +65,7 @@ class Recipe(Section):
     tokens: Annotated[TokensSection, affects("tokens")] = TokensSection()
     base: Annotated[BaseSection, NOTHING]
     """The model before."""
-    pretrain: Annotated[PretrainSection, affects("pretrain")] = PretrainSection()
+    pretrain: Annotated[AdaptSection, affects("pretrain")] = AdaptSection()
     """Continued pre-training on the corpus: what makes the adapted model."""
     tasks: Annotated[dict[str, TaskSection], NOTHING] = {}
     """Question sets by name."""
@@ -107,11 +105,7 @@ class Recipe(Section):
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: list[int]) -> list[int]:
-        for seed in seeds:
-            if not 0 <= seed < SEEDS:
-                raise ValueError(f"seed {seed} is not between 0 and {SEEDS - 1:,}")
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"{seeds} names a seed twice: it would be the same model twice")
+        check_seeds(seeds)
         return seeds
 
     @model_validator(mode="after")
@@ -181,6 +175,11 @@ class Recipe(Section):
     def compared(self) -> list[Pair]:
         """The pairs of models that are compared; the first is the primary question's."""
         return self.comparisons or default_comparisons(self.all_models)
+
+    @property
+    def pretrain_seeds(self) -> list[int]:
+        """A seed for each adapted model."""
+        return self.pretrain.seeds or [self.seed]
 
     @property
     def run_path(self) -> Path:

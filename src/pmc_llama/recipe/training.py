@@ -1,12 +1,25 @@
 """Recipe sections of the model and train rooms: base model, optimisation, LoRA."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.effects import HERE, NOTHING, affects, reads
 from pmc_llama.recipe.tokens import MixtureSection, OrderSection
+
+SEEDS = 2**32
+"""Seeds are below this, as numpy and torch take them."""
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ValueError for a seed that cannot be used, or that is named twice."""
+    for seed in seeds:
+        if not 0 <= seed < SEEDS:
+            raise ValueError(f"seed {seed} is not between 0 and {SEEDS - 1:,}")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{list(seeds)} names a seed twice: it would be the same model twice")
 
 
 class OptimSection(Section):
@@ -64,6 +77,20 @@ class PretrainSection(TrainSection):
     order: Annotated[OrderSection, affects(HERE)] = OrderSection()
     mixture: Annotated[MixtureSection | None, affects(HERE)] = None
     """Mix `corpus`, `general` and `extra` ones in every global batch (None: this run's own corpus alone)."""
+
+
+class AdaptSection(PretrainSection):
+    """Continued pre-training of the base, once or several times."""
+
+    seeds: Annotated[list[int], affects(HERE, "tuning", "score")] = []
+    """Make an adapted model a seed (none: one, with the recipe's `seed`). The first is the one that is exported; the
+    others tell how much of a difference is the luck of one pre-training."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        check_seeds(seeds)
+        return seeds
 
 
 class BaseSection(Section):

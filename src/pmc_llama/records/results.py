@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pmc_llama.files import read_record
 
@@ -40,6 +41,8 @@ class Accuracy(msgspec.Struct, frozen=True):
     """Bootstrap."""
     ece_floor: float | None = None
     """The ECE that these probabilities would have if each were exactly right."""
+    pretrain_seed: int | UnsetType = UNSET
+    """Of which adapted model, where several were pre-trained."""
 
 
 class Mean(msgspec.Struct, frozen=True):
@@ -53,6 +56,8 @@ class Mean(msgspec.Struct, frozen=True):
     n: int
     mean: float
     ci95: Interval
+    pretrainings: int | UnsetType = UNSET
+    """Over how many adapted models, where several were pre-trained."""
 
 
 class Difference(msgspec.Struct):
@@ -73,12 +78,15 @@ class Difference(msgspec.Struct):
     holm_p: float = 1.0
     first: str = "base"
     second: str = "adapted"
+    pretrain_seed: int | UnsetType = UNSET
+    """Of which adapted model, where several were pre-trained."""
 
 
 class OverSeeds(msgspec.Struct):
     """Two models on the same questions over seeds: seeds and questions are both drawn by chance."""
 
     seeds: int
+    """Tuning seeds."""
     n: int
     first_mean: float
     first_ci95: Interval
@@ -86,6 +94,7 @@ class OverSeeds(msgspec.Struct):
     second_ci95: Interval
     delta_mean: float
     delta_sd: float | None
+    """Of the difference over the trainings that were repeated: pre-trainings where there are several, else tunings."""
     delta_min: float
     delta_max: float
     ci95: Interval
@@ -96,6 +105,8 @@ class OverSeeds(msgspec.Struct):
     df: float | None = None
     unit: str = "models"
     """What interval and p are about: these two `models`, these two models tuned again, or the `method`."""
+    pretrainings: int | UnsetType = UNSET
+    """How many adapted models were pre-trained, where there are several: the outermost level."""
 
     def mean(self, side: Side) -> float:
         """Mean accuracy of one of the two."""

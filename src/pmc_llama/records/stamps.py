@@ -109,6 +109,11 @@ def store_work(corpus: str) -> str:
     return f"tokens/{corpus}"
 
 
+def pretrain_work(seed: int | None) -> str:
+    """The piece of work that pre-trains an adapted model of a further seed; None: the first one."""
+    return "pretrain" if seed is None else f"pretrain/seed-{seed}"
+
+
 def tuning_work(cell: str) -> str:
     """The piece of work that tunes a cell of the grid."""
     return f"tune/{cell}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from msgspec import UNSET
 
 from pmc_llama import __version__
 from pmc_llama.files import read_record, write_text
@@ -18,7 +19,7 @@ from pmc_llama.records.environment import Environment
 from pmc_llama.records.results import Accuracy, Difference, Results
 from pmc_llama.records.tokens import read_store_info
 from pmc_llama.records.training import read_metrics
-from pmc_llama.release.trained import Trained, first_recipe, revisions_of
+from pmc_llama.release.trained import Trained, first_recipe, pretraining_of, revisions_of
 from pmc_llama.run_dir import ExportDir, RunDir
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -79,19 +80,23 @@ class Line:
 
 
 def results_table(results: Results) -> list[Line]:
-    """One line per regime, task and seed."""
-    rows = {(row.model, row.regime, row.task, row.seed): row for row in results.rows}
+    """One line per regime, task, seed and adapted model."""
+    rows = {(row.model, row.pretrain_seed, row.regime, row.task, row.seed): row for row in results.rows}
     return [
-        Line(rows["base", *key], rows["adapted", *key], pair)
+        Line(rows["base", UNSET, *key], rows["adapted", pair.pretrain_seed, *key], pair)
         for pair in results.between(OWN_MODELS).comparisons
         for key in [(pair.regime, pair.task, pair.seed)]
     ]
 
 
 def contamination_lines(model: Trained) -> list[str]:
-    """One line per text and evaluation set: how many of its questions were found. Empty where it was not measured."""
+    """One line per text and evaluation set: how many of its questions were found, and what became of what holds them.
+
+    Empty where it was not measured.
+    """
     lines = [
         f"{name}, {task}: {found.questions_hit} of {found.questions} questions found"
+        + (f", in {found.documents_hit} documents, which were trained on" if found.questions_hit else "")
         for name, text in read_contamination(model.run.contamination_report).texts.items()
         for task, found in text.tasks.items()
     ]
@@ -107,7 +112,8 @@ def contamination_lines(model: Trained) -> list[str]:
 
 
 def _model_data(model: Trained, results: Results, merged: bool, license: str | None) -> ModelCardData:
-    regime, origin, _ = [*model.which.split("/"), "", ""][:3] if "/" in model.which else ("zero_shot", model.which, "")
+    regime, start, _ = [*model.which.split("/"), "", ""][:3] if "/" in model.which else ("zero_shot", model.which, "")
+    origin, pretrained = pretraining_of(start, model.recipe)
     seed = int(model.which.rpartition("seed-")[2]) if "/" in model.which else None
     kinds = {name: section.kind for name, section in model.recipe.regimes.items()}
     mine = [
@@ -116,6 +122,7 @@ def _model_data(model: Trained, results: Results, merged: bool, license: str | N
         if row.model == origin
         and (row.regime == regime or kinds.get(row.regime) == regime)
         and seed in (None, row.seed)
+        and row.pretrain_seed in (UNSET, pretrained)
     ]
     base = first_recipe(model.run.root).base.path
     return ModelCardData(

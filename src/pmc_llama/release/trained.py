@@ -8,7 +8,9 @@ import yaml
 
 from pmc_llama.errors import InputError
 from pmc_llama.recipe import Recipe, parse_recipe
+from pmc_llama.recipe.comparisons import FURTHER_ADAPTED
 from pmc_llama.recipe.inputs import base_model_path
+from pmc_llama.records.stamps import pretrain_work, tuning_work
 from pmc_llama.run_dir import RunDir
 
 TUNED = re.compile(r"(?P<regime>[^/]+)/(?P<model>[^/]+)/seed-(?P<seed>\d+)")
@@ -29,8 +31,8 @@ class Trained:
         """The piece of work that made it."""
         named = TUNED.fullmatch(self.which)
         if named is None:
-            return {"adapted": "pretrain"}.get(self.which, self.which)
-        return f"tune/{named['regime']}-{named['model']}-seed-{named['seed']}"
+            return "base" if self.which == "base" else pretrain_work(_further_seed(self.which))
+        return tuning_work(f"{named['regime']}-{named['model']}-seed-{named['seed']}")
 
     @property
     def name(self) -> str:
@@ -55,20 +57,36 @@ def recipe_from(file: Path, run_dir: Path) -> Recipe:
 def find_model(run_dir: Path, which: str) -> Trained:
     """The model that `which` names: `base`, `adapted`, or a tuned one as `<regime>/<model>/seed-<n>`.
 
+    `adapted-pretrain-<n>` is the adapted model of a further pre-training seed, here and in names of tuned models.
+
     Raises InputError that lists the models there are if it is not among them.
     """
     recipe, run = read_recipe(run_dir), RunDir(run_dir)
     if which == "base":
         return Trained(run, which, recipe, base_model_path(recipe))
-    folder = run.adapted_model if which == "adapted" else run.tuned_by_name(which)
+    adapted = which == "adapted" or FURTHER_ADAPTED.fullmatch(which) is not None
+    folder = run.adapted_model_of(_further_seed(which)) if adapted else run.tuned_by_name(which)
     named = TUNED.fullmatch(which)
-    if not folder.is_dir() or not (which == "adapted" or named):
+    if not folder.is_dir() or not (adapted or named):
         raise InputError(f"{run_dir} has no model {which!r}; it has {', '.join(models_of(run))}")
     if not (folder / "adapter_config.json").is_file():
         return Trained(run, which, recipe, folder)
     assert named is not None
-    start = base_model_path(recipe) if named["model"] == "base" else run.adapted_model
+    of = named["model"]
+    start = base_model_path(recipe) if of == "base" else run.adapted_model_of(_further_seed(of))
     return Trained(run, which, recipe, start, adapter=folder)
+
+
+def _further_seed(model: str) -> int | None:
+    """The pre-training seed in an adapted model's name; None for the first one."""
+    named = FURTHER_ADAPTED.fullmatch(model)
+    return None if named is None else int(named[1])
+
+
+def pretraining_of(model: str, recipe: Recipe) -> tuple[str, int]:
+    """A model's name in the results, and the pre-training seed of an adapted one."""
+    seed = _further_seed(model)
+    return ("adapted", seed) if seed is not None else (model, recipe.pretrain_seeds[0])
 
 
 def revisions_of(run_dir: Path) -> list[Path]:
@@ -86,4 +104,5 @@ def first_recipe(run_dir: Path) -> Recipe:
 
 def models_of(run: RunDir) -> list[str]:
     """Names of all models of a run, as `find_model` takes them."""
-    return ["base", *(["adapted"] if run.adapted_model.is_dir() else []), *run.tuned_models()]
+    adapted = ["adapted"] if run.adapted_model.is_dir() else []
+    return ["base", *adapted, *run.further_adapted(), *run.tuned_models()]

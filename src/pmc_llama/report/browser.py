@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 from markupsafe import Markup
 
-from pmc_llama.recipe.comparisons import in_order
+from pmc_llama.recipe.comparisons import BASE, in_order
 
 LIMIT_BYTES = 4_000_000
 """Questions beyond this much JSON are left out of the page, shared equally by the tasks; the page says how many."""
@@ -33,6 +33,7 @@ def browser(
     """
     if questions is None or predictions is None or not len(questions) or not len(predictions):
         return None
+    predictions = _with_each_adapted(predictions)
     runs = predictions.select("regime", "seed").unique(maintain_order=True).rows()
     models = in_order(predictions["model"].unique(maintain_order=True).to_list())
     answers = _answers(predictions, runs, models)
@@ -44,6 +45,13 @@ def browser(
         shown += _fitting(records, limit_bytes // len(tasks))
     data = {"tasks": tasks, "runs": runs, "models": models, "questions": shown}
     return Browser(Markup(safe_json(data)), len(shown), len(questions))
+
+
+def _with_each_adapted(predictions: pl.DataFrame) -> pl.DataFrame:
+    """The predictions with a name for each of several adapted models, which come after the base."""
+    seed = pl.col("pretrain_seed")
+    named = pl.when(seed.is_null()).then("model").otherwise(pl.format("{} (pre-training {})", "model", seed))
+    return predictions.sort(pl.col("model") != BASE, seed.is_null(), maintain_order=True).with_columns(model=named)
 
 
 def safe_json(value: Any) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from msgspec import UNSET
+
 from pmc_llama.records.results import Accuracy, Baseline, Results, Summary
-from pmc_llama.report.text import listing, percent
+from pmc_llama.report.text import count, listing, percent
 
 PARSED = 0.95
 """Below this share of answers that could be parsed, the page and the console say so."""
@@ -56,7 +58,13 @@ def _unit(rows: Sequence[Summary]) -> str:
             "Tuning was repeated with several seeds, continued pre-training was not: what is shown is about this "
             "adapted model and its base, however they are tuned, and not about another pre-training."
         )
-    return ""
+    several = next((row.pretrainings for row in rows if row.pretrainings is not UNSET), None)
+    if several is None:
+        return ""
+    return (
+        f"Continued pre-training was repeated with {count(several)} seeds: what is shown is about the method, and the "
+        "luck of these few trainings is in the interval and in p."
+    )
 
 
 def _cost(general: tuple[float, float] | None, outside: Sequence[str]) -> str:

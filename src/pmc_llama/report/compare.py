@@ -15,14 +15,14 @@ from pmc_llama.report.page import render
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import flat
 from pmc_llama.report.text import count, listing, p_value, percent, points, signed_interval
-from pmc_llama.report.views import mean_accuracy, pair_columns, side_names
-from pmc_llama.results.comparisons import over_seeds, with_holm
+from pmc_llama.report.views import mean_accuracy, pair_columns, side_names, training_columns
+from pmc_llama.results.comparisons import fit, over_seeds, with_holm
 from pmc_llama.results.predictions import Cell, cells, read_predictions
 
 Key = tuple[str, str]
 """Regime and task."""
-Answers = dict[str, dict[Key, dict[int, Cell]]]
-"""By model, then regime and task, then seed."""
+Answers = dict[str, dict[Key, list[Cell]]]
+"""By model, then regime and task: a cell a training."""
 NOTE = (
     "Means over the seeds that both have, on the same questions; difference: the second less the first, with its 95 % "
     "interval over questions and seeds; Holm's correction over the tasks of one comparison and regime."
@@ -105,14 +105,14 @@ def _compare_models(first: tuple[Named, str], other: tuple[Named, str], rows: li
     of_left, of_right = left.answers.get(one, {}), right.answers.get(two, {})
     model = one if one == two else f"{one} → {two}"
     for key in dict.fromkeys([*of_left, *of_right]):
-        a, b = of_left.get(key, {}), of_right.get(key, {})
-        seeds = [seed for seed in a if seed in b]
+        a, b = of_left.get(key, []), of_right.get(key, [])
+        both = [(one, two) for one in a for two in b if one.seed == two.seed and fit(one, two)]
         where = " · ".join([model, *key])
         if not a or not b:
             only.append(f"{where}: only in {left.name if a else right.name}")
-        elif not seeds:
+        elif not both:
             only.append(f"{where}: no seed in common")
-        elif any(not _same_questions(a[seed], b[seed]) for seed in seeds):
+        elif any(not _same_questions(*pair) for pair in both):
             only.append(f"{where}: not the same questions, {_asked(a)} and {_asked(b)}")
         else:
             about: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _compare_models(first: tuple[Named, str], other: tuple[Named, str], rows: li
                 "regime": key[0],
                 "task": key[1],
             }
-            rows.append(Compared(**about, **fields(over_seeds([(a[seed], b[seed]) for seed in seeds]))))
+            rows.append(Compared(**about, **fields(over_seeds(both))))
 
 
 def _named(places: Sequence[str | Path]) -> list[Named]:
@@ -152,7 +152,7 @@ def _split(place: str) -> tuple[Path, str | None]:
 def _answers(run: Run) -> Answers:
     found: Answers = {}
     for cell in cells(read_predictions(run.places.predictions)):
-        found.setdefault(cell.model, {}).setdefault((cell.regime, cell.task), {})[cell.seed] = cell
+        found.setdefault(cell.model, {}).setdefault((cell.regime, cell.task), []).append(cell)
     return found
 
 
@@ -160,8 +160,8 @@ def _same_questions(a: Cell, b: Cell) -> bool:
     return a.question_ids == b.question_ids and a.gold.tolist() == b.gold.tolist()
 
 
-def _asked(seeds: dict[int, Cell]) -> str:
-    return listing([count(number) for number in sorted({len(cell.gold) for cell in seeds.values()})])
+def _asked(answers: list[Cell]) -> str:
+    return listing([count(number) for number in sorted({len(cell.gold) for cell in answers})])
 
 
 def _answers_table(rows: list[Compared], named: Sequence[Named]) -> Table:
@@ -171,7 +171,7 @@ def _answers_table(rows: list[Compared], named: Sequence[Named]) -> Table:
         Column("model", "Model"),
         Column("regime", "Regime"),
         Column("task", "Task"),
-        Column("seeds", "Seeds", count),
+        *training_columns(rows),
         Column("n", "Questions", count),
         *(Column(f"{side}_mean", name, percent) for side, name in side_names(pairs).items()),
         Column("delta_mean", "Difference", points, "points"),

@@ -93,7 +93,7 @@ def sentences(run: Run) -> list[str]:
     """What was found, and where; and what was left out for it."""
     texts = run.contamination.texts
     said = [
-        f"{plural(hit, 'test question')} found in {text_name(name)}."
+        f"{plural(hit, 'test question')} found in {text_name(name)}, which stayed in what was trained on."
         for name, text in texts.items()
         if (hit := sum(facts.questions_hit for facts in text.tasks.values()))
     ]

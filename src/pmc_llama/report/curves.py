@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pmc_llama.recipe.comparisons import in_order
+from pmc_llama.records.training import Metrics
 from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.run import Run
 from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, MUTED, Figure, figure, legend, model_colours
@@ -27,13 +28,18 @@ def pretraining(run: Run) -> list[Figure]:
     """Training and held-out loss of the base from scratch and of continued pre-training."""
     figures = []
     for key, title in TITLES.items():
-        if key in run.training:
-            metrics = run.training[key]
-            curves = {"training": [metrics.loss_curve()]}
-            for name in metrics.heldout_names:
-                curves[f"held-out {name}"] = [metrics.heldout_curve(name, "loss")]
+        trainings = _alike(run, key)
+        if trainings:
+            curves = {"training": [metrics.loss_curve() for metrics in trainings]}
+            for name in trainings[0].heldout_names:
+                curves[f"held-out {name}"] = [metrics.heldout_curve(name, "loss") for metrics in trainings]
             figures.append(_curves(f"loss-{key.split('/')[1]}", title, LOSS_UNIT, curves))
     return figures
+
+
+def _alike(run: Run, key: str) -> list[Metrics]:
+    """The metrics of a training and of those with further seeds."""
+    return [metrics for name, metrics in run.training.items() if name == key or name.startswith(f"{key}-seed-")]
 
 
 def tuning(run: Run) -> list[Figure]:
@@ -52,10 +58,11 @@ def tuning(run: Run) -> list[Figure]:
 
 def perplexity(run: Run) -> list[Figure]:
     """Held-out perplexity during continued pre-training, on the papers and on general text."""
-    metrics = run.training.get("train/pretrain")
-    if metrics is None or not metrics.heldout:
+    trainings = _alike(run, "train/pretrain")
+    if not trainings or not trainings[0].heldout:
         return []
-    curves = {name: [metrics.heldout_curve(name, "perplexity")] for name in metrics.heldout_names}
+    names = trainings[0].heldout_names
+    curves = {name: [metrics.heldout_curve(name, "perplexity") for metrics in trainings] for name in names}
     return [_curves("perplexity", "Held-out perplexity while reading the papers", "perplexity", curves)]
 
 
@@ -85,10 +92,15 @@ def forgetting(run: Run) -> list[str]:
 
 
 def general_perplexity(run: Run) -> tuple[float, float] | None:
-    """Perplexity on held-out general text before and after continued pre-training; None where it was not measured."""
-    metrics = run.training.get("train/pretrain")
-    measured = metrics.heldout_curve("general", "perplexity") if metrics else []
-    return (measured[0][1], measured[-1][1]) if len(measured) > 1 else None
+    """Perplexity on held-out general text before and after continued pre-training, the mean of several.
+
+    None where it was not measured.
+    """
+    curves = [metrics.heldout_curve("general", "perplexity") for metrics in _alike(run, "train/pretrain")]
+    measured = [curve for curve in curves if len(curve) > 1]
+    if not measured:
+        return None
+    return measured[0][0][1], sum(curve[-1][1] for curve in measured) / len(measured)
 
 
 def _curves(name: str, title: str, unit: str, curves: dict[str, list[Curve]]) -> Figure:

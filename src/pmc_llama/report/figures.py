@@ -12,7 +12,7 @@ from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.svg import ADAPTED, INK, LOSS, MUTED, PAPER, RULE, Figure, figure, legend, model_colours
 from pmc_llama.report.text import count, p_value, percent, plural, points, signed_interval
 from pmc_llama.report.verdict import finding, tone
-from pmc_llama.report.views import accuracy, less
+from pmc_llama.report.views import accuracy, less, training_columns
 from pmc_llama.results.predictions import Cell
 from pmc_llama.stats.calibration import ReliabilityBin, reliability_table
 
@@ -52,7 +52,7 @@ def forest(results: Results, pair: Pair) -> Figure:
     columns = [
         Column("regime", "Regime"),
         Column("task", "Task"),
-        Column("seeds", "Seeds", count),
+        *training_columns(rows),
         Column("delta_mean", "Difference", points),
         Column("ci95", "95 % interval", signed_interval),
         Column("delta_sd", "SD over seeds", points_without_sign),
@@ -72,7 +72,7 @@ def forest(results: Results, pair: Pair) -> Figure:
         columns=columns,
         rows=data,
         note="Line: 95 % interval. Filled: shown after Holm's correction. Coloured: the primary question. "
-        "Small marks beneath: single seeds.",
+        "Small marks beneath: single trainings.",
         height_in=0.8 + 0.3 * len(rows),
     )
 

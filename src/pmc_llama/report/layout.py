@@ -8,6 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from pmc_llama.files import write_text
 
 
@@ -62,7 +64,7 @@ class Table:
     def value(self, row: Row, column: Column) -> Value:
         """What stands in one place of the table."""
         found = row.values.get(column.key)
-        if found is None:
+        if found is None or found is UNSET:
             return EMPTY
         if isinstance(found, Value):
             return found

@@ -14,13 +14,17 @@ def with_original(predictions: Path, original: Path) -> list[tuple[Cell, Cell]]:
 
     What the two were not asked alike, other questions or another gold, is left out.
     """
-    first, ours = _answers(original, "base"), _answers(predictions, "adapted")
-    return [(first[key], cell) for key, cell in ours.items() if key in first and _alike(first[key], cell)]
+    first = {_key(cell): cell for cell in _answers(original, "base")}
+    ours = [(_key(cell), cell) for cell in _answers(predictions, "adapted")]
+    return [(first[key], cell) for key, cell in ours if key in first and _alike(first[key], cell)]
 
 
-def _answers(predictions: Path, model: str) -> dict[Key, Cell]:
-    found = cells(read_predictions(predictions))
-    return {(cell.regime, cell.task, cell.seed): cell for cell in found if cell.model == model}
+def _answers(predictions: Path, model: str) -> list[Cell]:
+    return [cell for cell in cells(read_predictions(predictions)) if cell.model == model]
+
+
+def _key(cell: Cell) -> Key:
+    return cell.regime, cell.task, cell.seed
 
 
 def _alike(first: Cell, second: Cell) -> bool:

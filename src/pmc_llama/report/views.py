@@ -1,12 +1,14 @@
 """`results.json` as the report's tables: the paper's layout, differences, every cell, baselines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import UNSET
 
 from pmc_llama.qa.question import LETTERS
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.recipe.qa import RegimeSection
-from pmc_llama.records.results import Accuracy, Baseline, Mean, OverSeeds, Results, Side, fields
+from pmc_llama.records.results import Accuracy, Baseline, Difference, Mean, OverSeeds, Results, Side, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.text import (
     count,
@@ -123,6 +125,19 @@ def side_names(pairs: Sequence[Pair]) -> dict[Side, str]:
     return {"first": first, "second": second}
 
 
+def training_columns(rows: Iterable[Mean | OverSeeds]) -> list[Column]:
+    """How often was trained: tuning seeds, and pre-trainings where any row is about several."""
+    seeds = Column("seeds", "Seeds", count)
+    several = any(row.pretrainings is not UNSET for row in rows)
+    return [Column("pretrainings", "Pre-trainings", count), seeds] if several else [seeds]
+
+
+def _pretraining(rows: Iterable[Accuracy | Difference]) -> list[Column]:
+    """Which adapted model a row is about, where several were pre-trained."""
+    several = any(row.pretrain_seed is not UNSET for row in rows)
+    return [Column("pretrain_seed", "Pre-training", str)] if several else []
+
+
 def mean_accuracy(row: OverSeeds, side: Side) -> Value:
     """The mean accuracy of one of the two models of a comparison, with its interval."""
     return Value(row.mean(side), percent(row.mean(side)), interval(row.mean_ci95(side)))
@@ -162,6 +177,7 @@ def cells_table(results: Results) -> Table:
         Column("task", "Task"),
         Column("protocol", "Protocol"),
         Column("model", "Model"),
+        *_pretraining(results.rows),
         Column("seed", "Seed", str),
         Column("correct", "Right", count),
         Column("n", "Questions", count),
@@ -201,6 +217,7 @@ def differences_table(results: Results) -> Table:
         *pair_columns(results.compared),
         Column("regime", "Regime"),
         Column("task", "Task"),
+        *_pretraining(results.comparisons),
         Column("seed", "Seed", str),
         Column("n", "Questions", count),
         Column("b", f"Only {named['first']} right", count),

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from math import lcm
 from typing import Any, TypeVar
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from pmc_llama.errors import InputError
@@ -12,9 +14,8 @@ from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.records.primary import Primary
 from pmc_llama.records.results import Difference, OverSeeds, Summary, fields
 from pmc_llama.results.predictions import Cell
-from pmc_llama.stats.intervals import wilson
+from pmc_llama.stats.intervals import share_interval, wilson
 from pmc_llama.stats.multiplicity import holm
-from pmc_llama.stats.paired import mcnemar_exact, paired_interval
 from pmc_llama.stats.seeds import seeds_by_items
 
 R = TypeVar("R", bound=Difference | OverSeeds)
@@ -28,10 +29,13 @@ def pairs(found: Sequence[Cell], models: Pair) -> Iterator[CellPair]:
     Raises InputError where the two answered different questions.
     """
     for _, group in groupby(found, key=lambda cell: (cell.regime, cell.task, cell.seed)):
-        cell = {each.model: each for each in group}
-        if not all(name in cell for name in models):
-            continue
-        first, second = (cell[name] for name in models)
+        yield from _matched(list(group), models)
+
+
+def _matched(asked: Sequence[Cell], models: Pair) -> Iterator[CellPair]:
+    """The pairs among the cells of one regime, task and seed: each adapted model with its own or the only other."""
+    firsts, seconds = ([cell for cell in asked if cell.model == name] for name in models)
+    for first, second in ((first, second) for first in firsts for second in seconds if fit(first, second)):
         if first.question_ids != second.question_ids or not np.array_equal(first.gold, second.gold):
             where = f"regime {first.regime!r}, task {first.task!r}, seed {first.seed}"
             raise InputError(
@@ -41,11 +45,18 @@ def pairs(found: Sequence[Cell], models: Pair) -> Iterator[CellPair]:
         yield first, second
 
 
+def fit(first: Cell, second: Cell) -> bool:
+    """Whether two cells are of one pre-training, as far as both depend on any."""
+    return first.pretrain_seed is None or second.pretrain_seed in (None, first.pretrain_seed)
+
+
 def differences(found: Sequence[Cell], compared: Sequence[Pair]) -> list[Difference]:
-    """One row a comparison, regime, task and seed; Holm over the tasks of one comparison, regime and seed."""
+    """One row a comparison, regime, task, seed and adapted model; Holm over the tasks of what is alike in the rest."""
     rows = [_difference(*pair) for models in compared for pair in pairs(found, models)]
     return with_holm(
-        rows, family=lambda row: (row.first, row.second, row.regime, row.seed), p=lambda row: row.mcnemar_p
+        rows,
+        family=lambda row: (row.first, row.second, row.regime, row.seed, row.pretrain_seed),
+        p=lambda row: row.mcnemar_p,
     )
 
 
@@ -69,6 +80,7 @@ def summaries_of(answers: Sequence[tuple[Pair, list[CellPair]]], primary: Primar
 
 def _difference(first: Cell, second: Cell) -> Difference:
     n = len(first.gold)
+    shown = seeds_by_items(first.correct, second.correct, groups=first.groups)
     b = int((first.correct & ~second.correct).sum())
     c = int((~first.correct & second.correct).sum())
     return Difference(
@@ -81,8 +93,9 @@ def _difference(first: Cell, second: Cell) -> Difference:
         b=b,
         c=c,
         delta=(c - b) / n,
-        ci95=paired_interval(n, b, c),
-        mcnemar_p=mcnemar_exact(b, c),
+        ci95=shown.ci95,
+        mcnemar_p=shown.p,
+        pretrain_seed=next((one for one in (second.pretrain_seed, first.pretrain_seed) if one is not None), UNSET),
     )
 
 
@@ -98,22 +111,25 @@ def _rows(paired: list[CellPair], models: Pair) -> Iterator[Summary]:
 def over_seeds(paired: list[CellPair]) -> OverSeeds:
     """Two models on the same questions over seeds; interval and p hold the luck of both (`stats.seeds`).
 
-    Differences are the second less the first.
+    Differences are the second less the first. Where several adapted models were pre-trained these are the trainings,
+    each with the mean over its tuning seeds. Raises InputError where not every training answered the same.
     """
-    seeds = len(paired)
-    left, right = (right_per_question(list(cells)) for cells in zip(*paired, strict=True))
-    n = len(left)
-    shown = seeds_by_items([first.correct for first, _ in paired], [second.correct for _, second in paired])
-    deltas = [float(second.correct.mean() - first.correct.mean()) for first, second in paired]
+    left, right = (_distinct(cells) for cells in zip(*paired, strict=True))
+    rights = [right_per_question(cells) for cells in (left, right)]
+    n, common = len(rights[0]), lcm(len(left), len(right))
+    scaled = [total * (common // len(cells)) for total, cells in zip(rights, (left, right), strict=True)]
+    cubes = [_by_training(cells) for cells in (left, right)]
+    shown = seeds_by_items(*cubes, groups=left[0].groups)
+    deltas, pretrainings = _deltas(*cubes), max(map(len, cubes))
     return OverSeeds(
-        seeds=seeds,
+        seeds=max(cube.shape[1] for cube in cubes),
         n=n,
-        first_mean=float(left.mean()) / seeds,
-        first_ci95=wilson(float(left.sum()) / seeds, n),
-        second_mean=float(right.mean()) / seeds,
-        second_ci95=wilson(float(right.sum()) / seeds, n),
-        delta_mean=float((right - left).mean()) / seeds,
-        delta_sd=float(np.std(deltas, ddof=1)) if seeds > 1 else None,
+        first_mean=float(rights[0].mean()) / len(left),
+        first_ci95=mean_interval(rights[0], left),
+        second_mean=float(rights[1].mean()) / len(right),
+        second_ci95=mean_interval(rights[1], right),
+        delta_mean=float((scaled[1] - scaled[0]).mean()) / common,
+        delta_sd=float(np.std(deltas, ddof=1)) if len(deltas) > 1 else None,
         delta_min=min(deltas),
         delta_max=max(deltas),
         ci95=shown.ci95,
@@ -121,7 +137,41 @@ def over_seeds(paired: list[CellPair]) -> OverSeeds:
         se=shown.se,
         df=shown.df,
         unit=shown.unit,
+        pretrainings=pretrainings if pretrainings > 1 else UNSET,
     )
+
+
+def mean_interval(right: NDArray[np.int64], cells: Sequence[Cell]) -> tuple[float, float]:
+    """The interval over questions of a mean accuracy; `right` [N] of the cells answered each question right."""
+    if cells[0].groups is None:
+        return wilson(float(right.sum()) / len(cells), len(right))
+    return share_interval(right / len(cells), cells[0].groups)
+
+
+def _distinct(cells: Sequence[Cell]) -> list[Cell]:
+    """Each cell once: one of the base is in a pair with each of several adapted models."""
+    return list({id(cell): cell for cell in cells}.values())
+
+
+def _by_training(found: Sequence[Cell]) -> NDArray[np.bool_]:
+    """Correctness [pre-training seeds, tuning seeds, n]. Raises InputError where some of these are missing."""
+    of: dict[int | None, list[Cell]] = {}
+    for cell in found:
+        of.setdefault(cell.pretrain_seed, []).append(cell)
+    if len({tuple(cell.seed for cell in cells) for cells in of.values()}) > 1:
+        raise InputError(
+            f"regime {found[0].regime!r}, task {found[0].task!r}: the adapted models were not all tuned with the same "
+            "seeds"
+        )
+    return np.array([[cell.correct for cell in cells] for cells in of.values()])
+
+
+def _deltas(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> list[float]:
+    """The difference of accuracies for each training of the outermost level that was repeated."""
+    if max(len(first), len(second)) == 1:
+        return [float(b.mean() - a.mean()) for a, b in zip(first[0], second[0], strict=True)]
+    means = [cube.mean(axis=(1, 2)) for cube in (first, second)]
+    return [float(delta) for delta in means[1] - means[0]]
 
 
 def right_per_question(seeds: Sequence[Cell]) -> NDArray[np.int64]:

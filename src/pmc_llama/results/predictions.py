@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from pmc_llama.errors import InputError
 from pmc_llama.recipe.comparisons import in_order
 
+PRETRAIN_SEED = "pretrain_seed"
+"""A column only where several adapted models were pre-trained; null for models that do not depend on it."""
+GROUP = "group"
+"""A column only where questions share something (drug, passage, exam); null for a question that shares nothing."""
 COLUMNS = (
     "model",
     "regime",
@@ -29,7 +33,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """The answers of one model, regime and seed to one task's questions, sorted by question id."""
+    """The answers of one model, regime and seed to one task's questions, sorted by question id.
+
+    Of several adapted models each has cells of its own.
+    """
 
     model: str
     regime: str
@@ -44,6 +51,10 @@ class Cell:
     brier: float | None
     truncated: int
     ties: int
+    groups: list[str] | None = None
+    """What the questions share [N], where any two share something; a question that shares nothing is its own group."""
+    pretrain_seed: int | None = None
+    """Where there are several adapted models: which one this is; None for other models."""
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -67,7 +78,9 @@ def read_predictions(path: Path) -> pl.DataFrame:
         raise InputError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(frame.columns)}")
     if frame["model"].null_count():
         raise InputError(f"{path}: {frame['model'].null_count()} rows name no model")
-    key = ["model", "regime", "seed", "task", "question_id"]
+    if PRETRAIN_SEED not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, pl.Int64).alias(PRETRAIN_SEED))
+    key = ["model", PRETRAIN_SEED, "regime", "seed", "task", "question_id"]
     repeated = frame.filter(pl.struct(key).is_duplicated())
     if len(repeated):
         raise InputError(f"{path}: answered twice: {repeated.select(key).row(0, named=True)}")
@@ -103,8 +116,8 @@ def cells(frame: pl.DataFrame) -> Iterator[Cell]:
         pl.col("regime").cast(pl.Enum(frame["regime"].unique(maintain_order=True))),
         pl.col("task").cast(pl.Enum(frame["task"].unique(maintain_order=True))),
         pl.col("model").cast(pl.Enum(models)),
-    ).sort("regime", "task", "seed", "model", "question_id")
-    for group in ordered.partition_by("regime", "task", "seed", "model", maintain_order=True):
+    ).sort("regime", "task", "seed", "model", PRETRAIN_SEED, "question_id")
+    for group in ordered.partition_by("regime", "task", "seed", "model", PRETRAIN_SEED, maintain_order=True):
         yield _cell(group)
 
 
@@ -124,7 +137,19 @@ def _cell(group: pl.DataFrame) -> Cell:
         brier=_mean(group["brier"]),
         truncated=int(group["truncated"].sum()),
         ties=int(group["tie"].sum()),
+        groups=_groups(group),
+        pretrain_seed=first[PRETRAIN_SEED],
     )
+
+
+def _groups(answers: pl.DataFrame) -> list[str] | None:
+    """The groups of the questions; None where each stands alone, or where all are one case."""
+    if GROUP not in answers.columns:
+        return None
+    alone = pl.format("question {}", "question_id")
+    named = pl.when(pl.col(GROUP).is_null()).then(alone).otherwise(pl.format("group {}", GROUP))
+    found = answers.select(named).to_series().to_list()
+    return found if 1 < len(set(found)) < len(found) else None
 
 
 def _mean(values: pl.Series) -> float | None:

@@ -6,16 +6,24 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec import UNSET
 
 from pmc_llama.files import write_json
 from pmc_llama.qa.question import LETTERS
 from pmc_llama.recipe.comparisons import OWN_MODELS, Pair, default_comparisons
 from pmc_llama.records.primary import Primary
 from pmc_llama.records.results import Accuracy, Baseline, Mean, Results, Summary
-from pmc_llama.results.comparisons import CellPair, differences, right_per_question, summaries, summaries_of
+from pmc_llama.results.comparisons import (
+    CellPair,
+    differences,
+    mean_interval,
+    right_per_question,
+    summaries,
+    summaries_of,
+)
 from pmc_llama.results.predictions import Cell, cells, read_predictions
 from pmc_llama.stats.calibration import UNPARSED_BRIER, ece, ece_floor, ece_interval, with_unparsed
-from pmc_llama.stats.intervals import wilson
+from pmc_llama.stats.intervals import share_interval
 from pmc_llama.stats.macro_f1 import macro_f1, macro_f1_interval
 
 
@@ -68,13 +76,14 @@ def _row(cell: Cell) -> Accuracy:
         n=n,
         correct=correct,
         accuracy=correct / n,
-        ci95=wilson(correct, n),
+        ci95=share_interval(cell.correct, cell.groups),
         macro_f1=macro_f1(cell.gold, cell.chosen),
-        macro_f1_ci95=macro_f1_interval(cell.gold, cell.chosen),
+        macro_f1_ci95=macro_f1_interval(cell.gold, cell.chosen, groups=cell.groups),
         **_calibration(cell),
         parse_rate=float(np.mean(cell.chosen >= 0)),
         truncated=cell.truncated,
         ties=cell.ties,
+        pretrain_seed=UNSET if cell.pretrain_seed is None else cell.pretrain_seed,
     )
 
 
@@ -84,10 +93,14 @@ def _calibration(cell: Cell) -> dict[str, Any]:
     if cell.brier is None or not answered.any():
         return {}
     confidence, correct = with_unparsed(cell.confidence[answered], cell.correct[answered], unparsed)
+    groups = None
+    if cell.groups is not None:
+        names = np.array(cell.groups)
+        groups = [*names[answered], *names[cell.chosen < 0]]
     squares = cell.brier * int(answered.sum()) + UNPARSED_BRIER * unparsed
     return {
         "ece": ece(confidence, correct),
-        "ece_ci95": ece_interval(confidence, correct),
+        "ece_ci95": ece_interval(confidence, correct, groups=groups),
         "ece_floor": ece_floor(confidence),
         "brier": squares / len(confidence),
     }
@@ -99,9 +112,12 @@ def _means(found: list[Cell]) -> list[Mean]:
         seeds_of.setdefault((cell.regime, cell.task, cell.model), []).append(cell)
     rows = []
     for (regime, task, model), seeds in seeds_of.items():
-        right, n = float(right_per_question(seeds).sum()) / len(seeds), len(seeds[0].gold)
-        about: dict[str, Any] = {"protocol": seeds[0].protocol, "seeds": len(seeds), "n": n}
-        rows.append(Mean(model, regime, task, mean=right / n, ci95=wilson(right, n), **about))
+        right, n = right_per_question(seeds), len(seeds[0].gold)
+        about: dict[str, Any] = {"protocol": seeds[0].protocol, "seeds": len({cell.seed for cell in seeds}), "n": n}
+        if (pretrainings := len({cell.pretrain_seed for cell in seeds})) > 1:
+            about["pretrainings"] = pretrainings
+        mean, ci95 = float(right.sum()) / len(seeds) / n, mean_interval(right, seeds)
+        rows.append(Mean(model, regime, task, mean=mean, ci95=ci95, **about))
     return rows
 
 

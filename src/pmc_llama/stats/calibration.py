@@ -5,6 +5,7 @@ right. So it counts in both measures: confidence 1 and wrong in the calibration 
 Answers that were parsed from text without any probability have none, and belong in neither.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -89,9 +90,17 @@ def ece_floor(confidence: ArrayLike, *, bins: int = BINS, seed: int = 0, draws: 
 
 
 def ece_interval(
-    confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS, seed: int = 0, draws: int = FLOOR_DRAWS
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    *,
+    groups: Sequence[object] | None = None,
+    bins: int = BINS,
+    seed: int = 0,
+    draws: int = FLOOR_DRAWS,
 ) -> Interval:
     """95 % basic bootstrap interval of the ECE (A. C. Davison and D. V. Hinkley 1997), not below 0.
+
+    `groups` [n] names what answers share; groups are then drawn whole.
 
     Drawing answers with replacement raises the ECE about as much as having few answers does, so the quantiles of the
     draws are mirrored at the ECE found: [2 e − q97.5, 2 e − q2.5].
@@ -100,13 +109,31 @@ def ece_interval(
     if not len(confidence):
         return 0.0, 0.0
     rng, place = np.random.default_rng(seed), _places(confidence, bins, "width")
-    found = []
-    for size in _blocks(draws, len(confidence)):
+    found: list[float] = []
+    if groups is not None:
+        found += [*_ece_of_drawn_groups(correct - confidence, place, bins, groups, rng, draws)]
+    for size in _blocks(draws, len(confidence)) if groups is None else ():
         picks = rng.integers(0, len(confidence), (size, len(confidence)))
         found += [*_ece_of_gaps((correct - confidence)[picks], place[picks], bins)]
     low, high = percentiles(np.array(found))
     middle = ece(confidence, correct, bins=bins)
     return max(0.0, 2 * middle - high), max(0.0, 2 * middle - low)
+
+
+def _ece_of_drawn_groups(
+    gaps: NDArray[np.float64],
+    place: NDArray[np.int64],
+    bins: int,
+    groups: Sequence[object],
+    rng: np.random.Generator,
+    draws: int,
+) -> NDArray[np.float64]:
+    """ECE [draws] of correct − confidence [n] in the bins `place` [n], groups drawn with replacement."""
+    group = np.unique([str(one) for one in groups], return_inverse=True)[1]
+    units = int(group.max()) + 1
+    sums = np.bincount(group * bins + place, gaps, minlength=units * bins).reshape(units, bins)
+    drawn = rng.multinomial(units, np.full(units, 1 / units), size=draws)  # [draws, units]
+    return np.asarray(np.abs(drawn @ sums).sum(1) / (drawn @ np.bincount(group)))
 
 
 def brier(probability: ArrayLike, gold: ArrayLike, *, unparsed: int = 0) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from pmc_llama.code import code_hash
-from pmc_llama.experiment.cells import Cell, asked_as, cells
+from pmc_llama.experiment.cells import Cell, asked_as, cells, further_pretrainings
 from pmc_llama.pipeline.identity import Input, file_inputs
 from pmc_llama.pipeline.models import asking_module, chosen_by, further_settings, model_inputs_of, origin_of
 from pmc_llama.pipeline.primary import write_primary
@@ -11,7 +11,7 @@ from pmc_llama.pipeline.questions import test_reads, test_settings, tested
 from pmc_llama.pipeline.stage import RELATIVE, Context, Stage, Work
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.question_sets import question_modules
-from pmc_llama.records.stamps import answers_work, tuning_work
+from pmc_llama.records.stamps import answers_work, pretrain_work, tuning_work
 
 
 class Evaluate(Stage):
@@ -78,7 +78,8 @@ def origins(context: Context) -> dict[str, str]:
     """The hashes of the models and texts that the predictions of a run come from."""
     recipe = context.recipe
     tuned = [tuning_work(cell.name) for cell in cells(recipe) if recipe.regimes[cell.regime].tuned]
-    tokens = {name: context.stamps.token(name) for name in ("base", "pretrain", *tuned)}
+    pretrained = [pretrain_work(seed) for seed in further_pretrainings(recipe)]
+    tokens = {name: context.stamps.token(name) for name in ("base", *pretrained, *tuned)}
     return {name: token for name, token in tokens.items() if token is not None}
 
 
@@ -107,7 +108,7 @@ def _scored(recipe: Recipe, cell: Cell, task: str) -> Work:
         ),
         upstream=(
             *([tuning_work(cell.name)] if regime.tuned else []),
-            *origin_of(recipe, cell.model),
+            *origin_of(recipe, cell.model, cell.pretrain_seed),
             *chosen_by(recipe, cell.model),
         ),
         inputs=inputs,

@@ -43,7 +43,7 @@ def works_of_cells(recipe: Recipe) -> dict[str, Cell]:
 
 
 def _work(recipe: Recipe, cell: Cell) -> Work:
-    regime, where = recipe.regimes[cell.regime], (cell.regime, cell.model, cell.seed)
+    regime, where = recipe.regimes[cell.regime], (cell.regime, cell.weights, cell.seed)
     tasks = {} if regime.files else {name: asked_of(recipe, name, cell.model) for name in regime.tasks}
     settings: dict[str, object] = {
         "seed": cell.seed,
@@ -62,7 +62,7 @@ def _work(recipe: Recipe, cell: Cell) -> Work:
         settings,
         (RELATIVE.tuned_model(*where),),
         beside=(RELATIVE.tuning(*where).root, RELATIVE.instructions(*where)),
-        upstream=(*origin_of(recipe, cell.model), *chosen_by(recipe, cell.model)),
+        upstream=(*origin_of(recipe, cell.model, cell.pretrain_seed), *chosen_by(recipe, cell.model)),
         inputs=inputs,
         trains=True,
     )

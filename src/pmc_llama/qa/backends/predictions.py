@@ -107,6 +107,7 @@ class PredictionsBackend:
             if column is None:
                 raise InputError(f"{self._file} has no column {name!r}, by which model: {self._which} could be found")
             table = table.filter(pc.equal(table[name].cast(pa.string()), value))
+        table = self._of_first_pretraining(table)
         cells = {_name(row) for row in table.select([one for one in parts if parts[one] is not None]).to_pylist()}
         if len(cells) == 1:
             return table
@@ -116,6 +117,13 @@ class PredictionsBackend:
             everything = sorted({_name(row) for row in _read_table(self._file).to_pylist()})
             raise InputError(f"{self._file} has no model {self._which!r}; it has {_listed(everything)}")
         raise InputError(f"{self._file} has the answers of several; say which by `model`: {_listed(sorted(cells))}")
+
+    def _of_first_pretraining(self, table: pa.Table) -> pa.Table:
+        """Without the answers of further adapted models, where several were pre-trained."""
+        if "pretrain_seed" not in table.column_names or pc.all(pc.is_null(table["pretrain_seed"])).as_py():
+            return table
+        everything = _read_table(self._file)["pretrain_seed"].drop_null()
+        return table.filter(pc.fill_null(pc.equal(table["pretrain_seed"], everything[0]), True))
 
 
 def _read_table(file: Path) -> pa.Table:

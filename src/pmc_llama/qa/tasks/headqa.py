@@ -53,6 +53,7 @@ def _question(record: Record) -> Question:
         gold=numbers.index(right),
         subject=record.optional("category"),
         kind="image" if record.values.get("image") else None,
+        group=record.text("name"),
     )
 
 

@@ -123,8 +123,19 @@ def _question(row: _Row, columns: ColumnsSection, gold: int, position: str) -> Q
         gold=gold,
         context=record.text(columns.context) if columns.context else None,
         subject=record.optional(columns.subject) if columns.subject else None,
+        group=_group(record, columns.group),
         words=set(row.options) <= {"yes", "no", "maybe"},
     )
+
+
+def _group(record: Record, column: str | None) -> str | None:
+    """What the question shares with others; a drug's or a passage's number is one name of it too."""
+    value = record.values.get(column) if column else None
+    if column and column not in record.values:
+        record.fail(column, "the column is not there")
+    if value is not None and not isinstance(value, str | int):
+        record.fail(column or "", f"expected a text or a whole number, found {value!r}")
+    return None if value in (None, "") else str(value)
 
 
 OWN = Kind(load)

@@ -149,6 +149,7 @@ def _question(pmid: str, record: Record, gold: int) -> Question:
         gold=gold,
         context="\n".join(inside.texts("CONTEXTS", "contexts")),
         subject=LABELS[gold],
+        group=pmid,  # its abstract
         words=True,
     )
 
