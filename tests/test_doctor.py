@@ -98,7 +98,7 @@ def test_gpus_decide_which_recipe_fits_and_the_plan_says_the_same(
             assert fits == (f"training of {name} fits" in advice), (sizes, name)
             if fits:
                 break
-    assert "pmc-llama-33b fits the GPUs, as" in said[8, 80]
+    assert "pmc-llama-33b fits the GPUs with `--set pretrain.activation_checkpointing=full`, as" in said[8, 80]
     assert "too small for full training of 7B" in said[1, 24]
 
 

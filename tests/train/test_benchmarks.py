@@ -43,6 +43,42 @@ def test_the_gpu_benchmark_compares_both_sides_at_the_same_loss(tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_the_script_for_a_gpu_runs_all_its_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUT", str(tmp_path))
+    start("benchmarks/gpu_run.py", "--smoke")
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["section"] for line in lines if line["name"] == "end" and line["ended"] == "ok"] == [
+        *("environment", "correct", "ceilings", "ours", "variants", "trainer", "smaller", "float8", "scoring"),
+        "compiled",
+    ]
+    by_name = {line["name"]: line for line in lines}
+    assert by_name["curve full, selective"]["difference"] < 0.02
+    mine, theirs = by_name["7B layers, compiled"]["loss"], by_name["7B layers, Trainer"]["loss"]
+    assert mine == pytest.approx(theirs, rel=0.01), "the same tokens through the same shape"
+
+
+def test_a_section_that_fails_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+import sys, time
+sys.path.insert(0, "benchmarks")
+import gpu_run, gpu_checks, gpu_speed
+gpu_checks.environment = lambda record: 1 / 0
+gpu_speed.float8 = lambda record: time.sleep(300)
+gpu_run.LIMITS_S["float8"] = 0.5
+sys.argv = ["gpu_run.py", "--smoke", "environment", "float8"]
+sys.exit(gpu_run.main() - 1)  # it says that something failed
+"""
+    monkeypatch.setenv("OUT", str(tmp_path))
+    start("-c", script)
+    ends = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(line["section"], line["ended"]) for line in ends] == [
+        ("environment", "status 1"),
+        ("float8", "time limit"),
+    ]
+    assert "ZeroDivisionError" in ends[0]["said"] and ends[1]["seconds"] < 30
+
+
+@pytest.mark.slow
 def test_the_true_size_check_goes_the_whole_way(tmp_path: Path) -> None:
     if not (ROOT.parent / "shared/data/tokenizer/mistral-v1/tokenizer.model").is_file():
         pytest.skip("the tokenizer in shared/data is not here")

@@ -118,6 +118,7 @@ def join_world(shard_processes: int | None = None) -> Iterator[World]:
                 yield _world(shard_processes, alone=False)
     finally:
         if alone:
+            _joined.clear()  # of blocks within this one
             dist.destroy_process_group()
 
 
