@@ -220,7 +220,7 @@ ZERO_SHOT = {"zero_shot": {"kind": "zero_shot"}}
         ({"models": {"base": {"path": "x"}}}, "'base', which is the run's own"),
         ({"models": {"Base": {"path": "x"}}}, "differ only in capitals"),
         ({"models": {"a/b": {"path": "x"}}}, "becomes a folder"),
-        ({"models": {"other": {}}}, "give exactly one of path, run, endpoint and predictions; none is given"),
+        ({"models": {"other": {}}}, "give exactly one of path, run, endpoint, predictions and merge; none is given"),
         ({"models": {"other": {"path": "x", "endpoint": "http://h"}}}, "path, endpoint are given"),
         ({"models": {"other": {"pth": "x"}}}, "did you mean 'path'"),
         (

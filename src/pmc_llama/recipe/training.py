@@ -33,6 +33,8 @@ class OptimSection(Section):
     schedule: Annotated[Literal["cosine", "linear", "constant", "wsd"], affects(HERE)] = "cosine"
     warmup: Annotated[float, affects(HERE)] = Field(default=0.03, ge=0, lt=1)
     """Share of all steps over which the learning rate rises linearly from 0."""
+    schedule_stretch: Annotated[float, affects(HERE)] = Field(default=1.0, ge=1, le=1e6)
+    """The schedule's length, as a multiple of the run's: 6 is the first 5 epochs of a schedule made for 30."""
     min_lr_ratio: Annotated[float, affects(HERE)] = Field(default=0.0, ge=0, le=1)
     """The learning rate at the end, as a share of `lr`."""
 

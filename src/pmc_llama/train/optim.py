@@ -29,6 +29,7 @@ def learning_rate(step: int, steps: int, options: OptimSection) -> float:
 
     The update after the warm-up has the full rate, and the first that never comes would have the lowest.
     """
+    steps = round(steps * options.schedule_stretch)
     warmup = round(options.warmup * steps)
     if step <= warmup:
         return options.lr * step / warmup
