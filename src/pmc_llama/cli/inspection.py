@@ -106,13 +106,14 @@ def show_task(
 ) -> None:
     """Print what a model sees of a task's questions, and what is scored."""
     from pmc_llama.errors import RecipeError
+    from pmc_llama.escape import terminal
     from pmc_llama.qa.show import show_questions
     from pmc_llama.recipe import load_recipe
 
     loaded = load_recipe(recipe, settings)
     if task not in loaded.tasks:
         raise RecipeError(f"{recipe} has no task {task!r}; its tasks are {', '.join(loaded.tasks)}")
-    print(show_questions(task, loaded.tasks[task], loaded.data_root, n=n, split=split))
+    print(terminal(show_questions(task, loaded.tasks[task], loaded.data_root, n=n, split=split)))
 
 
 def compare(
@@ -127,9 +128,10 @@ def compare(
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as an HTML page.")] = None,
 ) -> None:
     """Compare runs or models on the questions that both answered."""
+    from pmc_llama.escape import terminal
     from pmc_llama.report.compare import compare as compare_runs
 
     comparison = compare_runs(*runs)
-    print(comparison.markdown(), end="")
+    print(terminal(comparison.markdown()), end="")
     if page is not None:
         print(f"page: {comparison.write(page)}")
