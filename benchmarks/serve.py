@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,7 @@ def main() -> None:
     PLACE.mkdir(parents=True, exist_ok=True)
     with server("ours", ours(model)) as process:
         found = asyncio.run(under_load(options.requests, process))
+        print(json.dumps(found, indent=2), flush=True)
         speeds = {"ours": asyncio.run(tokens_per_second(options.requests))}
     for name, command in {"vllm": vllm(model), "llama.cpp": llama_cpp(model)}.items():
         with server(name, command):
@@ -225,7 +227,7 @@ async def tokens_per_second(count: int) -> float:
     ]
     with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/v1/models") as answer:
         model = json.loads(answer.read())["data"][0]["id"]
-    written = [await written_tokens(bodies[0] | {"model": model}, places)]  # warms up
+    await written_tokens(bodies[0] | {"model": model}, places)  # warms up
     started_s = time.monotonic()
     written = await asyncio.gather(*(written_tokens(body | {"model": model}, places) for body in bodies))
     return sum(written) / (time.monotonic() - started_s)
@@ -238,8 +240,11 @@ async def written_tokens(body: dict[str, Any], places: asyncio.Semaphore) -> int
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(asked, timeout=READY_S) as answer:
-            return int(json.loads(answer.read())["usage"]["completion_tokens"])
+        try:
+            with urllib.request.urlopen(asked, timeout=READY_S) as answer:
+                return int(json.loads(answer.read())["usage"]["completion_tokens"])
+        except urllib.error.HTTPError:  # one that was not ready in the server's time gives no tokens, but costs them
+            return 0
 
     async with places:
         return await asyncio.to_thread(ask)
