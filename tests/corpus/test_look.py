@@ -94,3 +94,17 @@ def test_card_has_valid_front_matter_and_all_counts(root: Path) -> None:
     assert all(f"| {name or 'unknown'} | {count} |" in body for name, count in licenses.items())
     columns = pl.scan_parquet(root / "out" / "parts" / "*.parquet").collect_schema().names()
     assert all(f"`{column}`" in body for column in columns)
+
+
+def test_names_of_others_are_shown_and_do_nothing(tmp_path: Path) -> None:
+    hostile = "x[/b]y \x1b[31m"
+    rows = [{"id": "a", "text": f"Text of {hostile}", "journal": hostile, "license": "[CC](http://x) | <img>"}]
+    write_lines(tmp_path / "a.jsonl", rows)
+    source = section({"name": "own", "paths": ["a.jsonl"]}, select={"pmcid": "any"})
+    build_corpus(source, tmp_path, tmp_path / "out", workers=1)
+    shown = printed(render_stats(corpus_stats(tmp_path / "out")))
+    assert "x[/b]y" in shown and "\x1b[31m" not in shown
+    shown = printed(render_shown(next(iter(show_paper(source, tmp_path, "own:a")))))
+    assert "x[/b]y" in shown and "\x1b[31m" not in shown
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert r"| \[CC\](http://x) \| \<img\> | 1 |" in card

@@ -144,3 +144,27 @@ def test_ray_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ray.shutdown()
     check_accounts(tmp_path / "ray")
     assert part_bytes(tmp_path / "ray") == part_bytes(tmp_path / "local")
+
+
+@pytest.mark.parametrize("kind", ["dangling", "file", "below a file", "long", "loop", "parts"])
+def test_a_place_that_is_none_is_a_sentence(tmp_path: Path, kind: str) -> None:
+    name = "ä" * 124 + ".jsonl2"  # 255 bytes, the most that a file system takes
+    (tmp_path / name).write_text('{"text": "words"}\n')
+    out = tmp_path / ("y" * 300 if kind == "long" else "out")
+    aim = {"dangling": tmp_path / "nowhere", "loop": out}.get(kind)
+    if aim is not None:
+        out.symlink_to(aim)
+    if "file" in kind:
+        out.write_text("mine")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "mine").write_text("mine")
+    if kind == "parts":
+        out.mkdir()
+        (out / "parts").symlink_to(kept)
+    source = section({"name": "s", "paths": ["*.jsonl2"]}, select={"pmcid": "any"})
+    with pytest.raises(StorageError, match="cannot be written"):
+        build_corpus(source, tmp_path, out / "below" if kind == "below a file" else out, workers=1)
+    assert (kept / "mine").read_text() == "mine" and ("file" not in kind or out.read_text() == "mine")
+    build_corpus(source, tmp_path, tmp_path / "other", workers=1)
+    assert check_accounts(tmp_path / "other")["kept"] == 1

@@ -66,6 +66,23 @@ NEUTRAL = {
 }  # fmt: skip
 
 
+def test_a_text_that_is_far_too_long_is_refused_before_it_is_encoded(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(model_folder) as url:
+        long = "a " * 450_000
+        monkeypatch.setattr("pmc_llama.serve.app.chat_ids", lambda *_: pytest.fail("encoded"))
+        started_s = time.monotonic()
+        for status, answer in (
+            complete(url, prompt=long),
+            complete(url, prompt=["short", long]),
+            chat(url, messages=[{"role": "user", "content": long}]),
+        ):
+            assert status == 400
+            assert "characters, but the model's context holds 128 tokens" in answer["error"]["message"]
+        assert time.monotonic() - started_s < 5
+
+
 def test_what_clients_send_without_meaning_anything_is_accepted(url: str) -> None:
     plain, sent = complete(url), complete(url, **NEUTRAL)
     assert sent[0] == 200 and sent[1]["choices"] == plain[1]["choices"]

@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pmc_llama.serve.engine import Engine
 from pmc_llama.serve.jobs import Job, Piece
+from pmc_llama.serve.text import TextStream
 from release.tiny import save_model, tiny_tokenizer
 
 WORDS = ["A", "B", "<|im_end|>", "C", "D", "</s>"]
@@ -39,6 +40,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return Engine(root / "model")
 
 
+def ids_of(engine: Engine, word: str) -> list[int]:
+    return list(engine.tokenizer(word, add_special_tokens=False)["input_ids"])
+
+
 def written(engine: Engine, *stops: str) -> tuple[str, str | None]:
     pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
     engine.submit(Job(engine.tokenizer("A")["input_ids"], 20, pieces.put, stops=stops))
@@ -53,4 +58,14 @@ def test_a_special_token_ends_an_answer_although_no_text_shows_it(engine: Engine
     assert written(engine) == ("BCD", "stop")
     assert written(engine, "<|im_end|>") == ("B", "stop")
     assert written(engine, "D", "<|im_start|>") == ("BC", "stop")
+
+
+def test_a_stop_string_may_hold_a_special_token_and_text(engine: Engine) -> None:
+    after = TextStream(engine.tokenizer, ids_of(engine, "B"), []).add(ids_of(engine, "C")[-1])
+    assert written(engine, "<|im_end|>" + after) == ("B", "stop")
+    assert written(engine, "B<|im_end|>") == ("", "stop")
+    assert written(engine, "<|im_end|>X", "A<|im_end|>") == ("BCD", "stop"), "a token that stops nothing is not shown"
+
+
+def test_the_engine_ends(engine: Engine) -> None:
     engine.close()

@@ -102,6 +102,7 @@ recipes.add_to(app)
 def main() -> None:
     """Entry point: errors a user can mend are one sentence on stderr and exit status 2."""
     from pmc_llama.errors import PmcLlamaError, Stopped
+    from pmc_llama.escape import terminal
 
     try:
         app()
@@ -109,13 +110,13 @@ def main() -> None:
         print(stop, file=sys.stderr)
         sys.exit(stop.status)
     except PmcLlamaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {terminal(str(error))}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         sentence = _about_storage(error)
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {terminal(sentence)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -109,10 +109,11 @@ def show_task(
 
     Shots and the chat template are part of it.
     """
+    from pmc_llama.escape import terminal
     from pmc_llama.experiment.preview import show_task_of
     from pmc_llama.recipe import load_recipe
 
-    print(show_task_of(load_recipe(recipe, settings), task, regime, n=n, split=split))
+    print(terminal(show_task_of(load_recipe(recipe, settings), task, regime, n=n, split=split)))
 
 
 @qa.command("download", epilog="Example: pmc-llama qa download medqa pubmedqa medxpertqa -o data")
@@ -144,9 +145,10 @@ def compare(
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as an HTML page.")] = None,
 ) -> None:
     """Compare runs or models on the questions that both answered."""
+    from pmc_llama.escape import terminal
     from pmc_llama.report.compare import compare as compare_runs
 
     comparison = compare_runs(*runs)
-    print(comparison.markdown(), end="")
+    print(terminal(comparison.markdown()), end="")
     if page is not None:
         print(f"page: {comparison.write(page)}")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from pmc_llama.corpus.audit_source import CITATION, END, FORMULA, Block, Source, read_source
@@ -20,6 +19,7 @@ from pmc_llama.corpus.readers.jats import read_article
 from pmc_llama.corpus.readers.tar import members
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
+from pmc_llama.escape import markup
 from pmc_llama.recipe.corpus import CleanSection
 
 KINDS = ("words", "glue", "lines", "wreckage", "numbers", "unread")
@@ -263,14 +263,14 @@ def render_audit(audit: Audit, examples: int = 3) -> RenderableType:
     for paper in audit.papers:
         groups[paper.publisher].append(paper)
     for name in sorted(groups, key=lambda name: (-sum(bool(one.findings) for one in groups[name]), name)):
-        table.add_row(escape(name), *_counts(groups[name]))
+        table.add_row(markup(name), *_counts(groups[name]))
     table.add_section()
     table.add_row("all", *_counts(audit.papers))
     shown = Table("kind", "paper", "example", title="Examples")
     for kind in KINDS:
         found = [(paper, one) for paper in audit.papers for one in paper.findings if one.kind == kind]
         for paper, one in found[:: max(1, len(found) // examples)][:examples] if found else ():
-            shown.add_row(kind, escape(paper.name), escape(one.example))
+            shown.add_row(kind, markup(paper.name), markup(one.example))
     return Group(table, shown) if audit.found else table
 
 

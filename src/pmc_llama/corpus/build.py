@@ -27,7 +27,7 @@ from pmc_llama.corpus.stage import Job, stage_item, staged_path
 from pmc_llama.corpus.storage import stat
 from pmc_llama.corpus.tally import StagedItem, read_tally
 from pmc_llama.errors import InputError
-from pmc_llama.files import read_json, sha256_json, write_json
+from pmc_llama.files import read_json, sha256_json, told_where, write_json
 from pmc_llama.progress import Progress
 from pmc_llama.recipe.corpus import CorpusSection
 from pmc_llama.recipe.registry import modules
@@ -65,11 +65,14 @@ def build_corpus(
         probes = ()
     fingerprint = _fingerprint(section, files, probes, earlier)
     corpus = CorpusDir(out)
+    with told_where(out):
+        out.mkdir(parents=True, exist_ok=True)
     if corpus.summary.exists() and (found := read_corpus_summary(corpus.summary)).fingerprint == fingerprint:
         shutil.rmtree(corpus.work, ignore_errors=True)
         return found
     job = Job(located.model_dump_json(), str(corpus.work.absolute()))
-    _start(corpus, fingerprint)
+    with told_where(out):
+        _start(corpus, fingerprint)
     if probes:
         save_probes(probes, job.probes)
     with open_engine(section, workers) as engine:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pmc_llama.escape import markdown
 from pmc_llama.files import write_text
 from pmc_llama.licenses import count_licenses
 from pmc_llama.recipe.corpus import CorpusSection
@@ -44,20 +45,25 @@ def render_card(section: CorpusSection, summary: CorpusSummary, licenses: list[t
         f"# A corpus of {summary.kept:,} papers, {summary.chars:,} characters\n",
         "Every paper keeps its own licence (column `license`); the collection grants no rights beyond it.\n",
         "| licence | papers |\n|---|---:|",
-        *[f"| {name or 'unknown'} | {count:,} |" for name, count in licenses],
+        *[f"| {markdown(name or 'unknown')} | {count:,} |" for name, count in licenses],
         "",
         "## Where it comes from\n",
         "| source | format | in | kept |\n|---|---|---:|---:|",
     ]
     formats = {source.name: source.format for source in section.sources}
     for name, counts in summary.sources.items():
-        lines.append(
-            f"| {name} | {formats.get(name, 'of an earlier revision')} | {counts.documents_in:,} | {counts.kept:,} |"
-        )
+        form = formats.get(name, "of an earlier revision")
+        lines.append(f"| {markdown(name)} | {form} | {counts.documents_in:,} | {counts.kept:,} |")
     lines += ["", "## What was left out\n", "| reason | papers |\n|---|---:|"]
     lines += [f"| {reason} | {count:,} |" for reason, count in sorted(summary.dropped.items())]
     if summary.unread:
-        lines += ["", "Could not be read, the first of them:\n", *(f"- {place}" for place in summary.unread[:SHOWN])]
+        lines += ["", "Could not be read, the first of them:\n"]
+        lines += [f"- {markdown(place)}" for place in summary.unread[:SHOWN]]
+    lines += [
+        "",
+        "Could not be read, the first of them:\n",
+        *(f"- {markdown(place)}" for place in summary.unread[:SHOWN]),
+    ]
     lines += [
         "",
         f"## Cleaning: profile `{section.clean.profile}`\n",

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from pmc_llama.corpus.clean import Cleaner
@@ -17,6 +16,7 @@ from pmc_llama.corpus.readers.base import Options, line_blocks
 from pmc_llama.corpus.readers.sniff import reader_for
 from pmc_llama.corpus.storage import InputFile
 from pmc_llama.errors import InputError
+from pmc_llama.escape import markup
 from pmc_llama.recipe.corpus import CorpusSection, SourceSection
 
 CORPUSID = re.compile(rb'"corpusid"\s*:\s*(\d+)')
@@ -106,10 +106,10 @@ def _corpusids(source: SourceSection, data_root: Path, pmcid: int | None) -> set
 
 def render_shown(shown: Shown) -> RenderableType:
     """Before and after side by side, and under them what each rule removed."""
-    texts = Table(title=f"{shown.paper.paper_id} from {shown.source}: {escape(shown.paper.title)}", expand=True)
+    texts = Table(title=markup(f"{shown.paper.paper_id} from {shown.source}: {shown.paper.title}"), expand=True)
     texts.add_column(f"before ({len(shown.paper.text):,} characters)", ratio=1)
     texts.add_column(f"after ({len(shown.text):,} characters)", ratio=1)
-    texts.add_row(escape(shown.paper.text), escape(shown.text))
+    texts.add_row(markup(shown.paper.text), markup(shown.text))
     rules = Table("rule", "characters removed")
     for rule, count in shown.removed.items():
         rules.add_row(rule, f"{count:,}")

@@ -10,6 +10,7 @@ import polars as pl
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from pmc_llama.escape import markup
 from pmc_llama.records.corpus import read_corpus_summary
 from pmc_llama.records.tokens import read_store_info
 from pmc_llama.run_dir import CorpusDir, RunDir
@@ -95,5 +96,5 @@ def _table(title: str, unit: str, counts: Mapping[Any, int]) -> Table:
     table.add_column("")
     table.add_column(unit, justify="right")
     for name, count in counts.items():
-        table.add_row(str(name) if name is not None else "unknown", f"{count:,}")
+        table.add_row(markup(str(name)) if name is not None else "unknown", f"{count:,}")
     return table

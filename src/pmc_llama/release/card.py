@@ -1,5 +1,6 @@
 """Model cards: everything in them is read from what the run wrote to disk."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from msgspec import UNSET
 
 from pmc_llama import __version__
+from pmc_llama.escape import markdown
 from pmc_llama.files import read_record, write_text
 from pmc_llama.hub import is_hub_id
 from pmc_llama.licenses import count_licenses
@@ -22,6 +24,8 @@ from pmc_llama.records.training import read_metrics
 from pmc_llama.release.trained import Trained, first_recipe, pretraining_of, revisions_of
 from pmc_llama.run_dir import ExportDir, RunDir
 
+_LICENSE = re.compile(r"[\w][\w.+-]{0,80}", re.ASCII)
+"""What the hub takes for the name of a licence."""
 TEMPLATES = Path(__file__).parent / "templates"
 DISCLAIMER = (
     "This model is a research artefact. It is not a medical device, it makes mistakes, and it must not be used for "
@@ -55,7 +59,7 @@ def write_model_card(
         merged=merged,
         dtype=dtype,
         recipe=model.recipe,
-        base=origin.base.path or "a LLaMA trained from scratch on the general corpus of the recipe",
+        base=markdown(origin.base.path or "") or "a LLaMA trained from scratch on the general corpus of the recipe",
         revision=len(revisions_of(model.run.root)),
         table=results_table(results),
         baselines=results.baselines,
@@ -95,7 +99,7 @@ def contamination_lines(model: Trained) -> list[str]:
     Empty where it was not measured.
     """
     lines = [
-        f"{name}, {task}: {found.questions_hit} of {found.questions} questions found"
+        f"{markdown(name)}, {markdown(task)}: {found.questions_hit} of {found.questions} questions found"
         + (f", in {found.documents_hit} documents, which were trained on" if found.questions_hit else "")
         for name, text in read_contamination(model.run.contamination_report).texts.items()
         for task, found in text.tasks.items()
@@ -104,7 +108,8 @@ def contamination_lines(model: Trained) -> list[str]:
         file = corpus.decontamination
         dropped = read_record(file, dict[str, TaskFound]) if file.is_file() else {}
         lines += [
-            f"{name}, {task}: {found.documents_hit} papers with {found.questions_hit} of the questions were left out"
+            f"{markdown(name)}, {markdown(task)}: {found.documents_hit} papers with {found.questions_hit} "
+            "of the questions were left out"
             for task, found in dropped.items()
             if found.questions_hit
         ]
@@ -165,7 +170,7 @@ def _base_license(recipe: Recipe) -> str | None:
         found = ModelCard.load(cached).data.license
     except (ValueError, yaml.YAMLError):  # a card without valid front matter names no licence
         return None
-    return str(found) if found else None
+    return found if isinstance(found, str) and _LICENSE.fullmatch(found) else None
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ def _corpus_facts(model: Trained, name: str) -> CorpusFacts | None:
     corpus, store = model.run.corpus(name), model.run.store(name)
     if not corpus.summary.is_file():
         return None
-    licenses = [(license or "not stated", n) for license, n in count_licenses(corpus.root)]
+    licenses = [(markdown(license or "not stated"), n) for license, n in count_licenses(corpus.root)]
     tokens = read_store_info(store).tokens if store.is_dir() else None
     return CorpusFacts(read_corpus_summary(corpus.summary), tokens, licenses)
 

@@ -55,6 +55,8 @@ def export_model(
     for a model and results that do not belong together, for weights that `dtype` cannot hold, for an adapter that
     cannot be merged, and for a revision that is worse than the one before it unless `allow_worse`.
     """
+    if out.is_symlink():
+        raise InputError(f"{out} is a link: give a folder that does not exist yet")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: give a folder that does not exist yet, or remove it first")
     model, stamp, results = checked(find_model(run_dir, which))

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from pmc_llama.escape import markup
 from pmc_llama.records.results import Results, Side, Summary
 from pmc_llama.report.caveats import unparsed
 from pmc_llama.report.text import interval, p_value, points, signed_interval
@@ -18,7 +19,8 @@ def print_accuracies(results: Results) -> None:
         table.add_column(heading, justify="right")
     for row in results.rows:
         shares = (f"{100 * row.accuracy:.1f} ({interval(row.ci95)})", f"{100 * row.macro_f1:.1f}")
-        table.add_row(row.model, row.task, str(row.n), str(row.correct), *shares, f"{100 * row.parse_rate:.1f} %")
+        counts = (markup(row.model), markup(row.task), str(row.n), str(row.correct))
+        table.add_row(*counts, *shares, f"{100 * row.parse_rate:.1f} %")
     Console(width=None if Console().is_terminal else 140).print(table)
 
 
@@ -30,11 +32,11 @@ def print_results(results: Results) -> None:
         table.add_column(heading)
     named = side_names(results.compared)
     for heading in ("n", *named.values(), "difference", "p (Holm)"):
-        table.add_column(heading, justify="right")
+        table.add_column(markup(heading), justify="right")
     for row in results.summary:
         table.add_row(
-            row.regime,
-            row.task,
+            markup(row.regime),
+            markup(row.task),
             row.protocol.replace("_", " "),
             str(row.n),
             *(_mean(row, side, of_several=len(results.compared) > 1) for side in named),
@@ -44,9 +46,9 @@ def print_results(results: Results) -> None:
     console = Console(width=None if Console().is_terminal else 140)
     console.print(table)
     for sentence in unparsed(results.rows):
-        console.print(sentence)
+        console.print(markup(sentence))
 
 
 def _mean(row: Summary, side: Side, *, of_several: bool) -> str:
     name = f"{row.first if side == 'first' else row.second} " if of_several else ""
-    return f"{name}{100 * row.mean(side):.1f} ({interval(row.mean_ci95(side))})"
+    return f"{markup(name)}{100 * row.mean(side):.1f} ({interval(row.mean_ci95(side))})"

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from pmc_llama.escape import csv_cell, markdown
 from pmc_llama.files import write_text
 
 
@@ -94,7 +95,7 @@ class Table:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([column.key for column in self.columns])
-        writer.writerows([[self.value(row, column).raw for column in self.columns] for row in self.rows])
+        writer.writerows([[csv_cell(self.value(row, column).raw) for column in self.columns] for row in self.rows])
         return out.getvalue()
 
     def write(self, folder: Path) -> None:
@@ -105,4 +106,4 @@ class Table:
 
 def _markdown_text(value: Value) -> str:
     detail = value.detail.replace("\n", "; ")
-    return (f"{value.text} ({detail})" if detail else value.text).replace("|", "\\|").replace("\n", " ")
+    return markdown(f"{value.text} ({detail})" if detail else value.text)

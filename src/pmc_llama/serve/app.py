@@ -23,6 +23,8 @@ from pmc_llama.serve.prompting import chat_ids
 from pmc_llama.serve.protocol import DEFAULT_TOKENS, ChatRequest, CompletionRequest, error_body
 from pmc_llama.serve.sampling import Sampling
 
+MOST_CHARS_PER_TOKEN = 16
+"""Of a whole prompt, on average; English has about four."""
 Pieces = asyncio.Queue[tuple[int, Piece]]
 """Pieces with the number of the prompt that they answer."""
 
@@ -71,6 +73,7 @@ class _Service:
 
     async def chat(self, request: Request) -> Response:
         asked = await self._read(request, ChatRequest)
+        self._check_size(sum(len(one.content) for one in asked.messages))
         messages = [{"role": one.role, "content": one.content} for one in asked.messages]
         try:
             ids = await run_in_threadpool(chat_ids, self._engine.tokenizer, messages)
@@ -86,6 +89,7 @@ class _Service:
 
     async def _encoded(self, prompt: str | list[int]) -> list[int]:
         if isinstance(prompt, str):
+            self._check_size(len(prompt))
             return list((await run_in_threadpool(self._engine.tokenizer, prompt))["input_ids"])
         if any(not 0 <= token < self._engine.model.config.vocab_size for token in prompt):
             raise HTTPException(400, "prompt: a token id is outside the model's vocabulary")
@@ -128,6 +132,13 @@ class _Service:
             logprobs=asked.alternatives,
             echo=asked.echo,
         )
+
+    def _check_size(self, chars: int) -> None:
+        """Raises a 400 for a text that is certainly too long, before the tokenizer spends seconds on it."""
+        if chars > self._engine.context * MOST_CHARS_PER_TOKEN:
+            raise HTTPException(
+                400, f"the prompt has {chars} characters, but the model's context holds {self._engine.context} tokens"
+            )
 
     def _room(self, prompt_tokens: int, wanted: int | None) -> int:
         """How many tokens may be generated. Raises a 400 that gives the numbers if what is asked does not fit."""

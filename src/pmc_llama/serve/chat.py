@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
-from pmc_llama.escape import terminal
+from pmc_llama.escape import markup, terminal
 from pmc_llama.serve.engine import Engine
 from pmc_llama.serve.jobs import Job, Piece
 from pmc_llama.serve.prompting import chat_ids
@@ -31,7 +30,7 @@ def chat(
     """Talk with the model in `folder` (or a hub id) until the input ends. Ctrl-C stops the answer alone."""
     console = console or Console()
     engine = Engine(folder)
-    console.print(f"[bold]{escape(engine.name)}[/]. {DISCLAIMER}\n[dim]{HELP}[/]")
+    console.print(f"[bold]{markup(engine.name)}[/]. {DISCLAIMER}\n[dim]{HELP}[/]")
     if engine.tokenizer.chat_template is None:
         console.print(
             "[dim]This model has no chat template: it was not tuned on conversations, and gets plain questions.[/]"

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 BROKEN = "\ufffd"
+MARKS = [chr(0xFDD0 + n) for n in range(32)]
+"""Code points that Unicode keeps free of characters."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -15,18 +17,19 @@ class TextStream:
     """The text of one answer, handed out piece by piece.
 
     A piece is held back while it may still become part of a character or of a stop string. What was handed out never
-    changes: joined, the pieces are the text.
+    changes: joined, the pieces are the text. Special tokens are no text, but a stop string may hold them.
     """
 
     def __init__(self, tokenizer: Any, prompt_ids: Sequence[int], stops: Sequence[str]) -> None:
-        self._decoder, self._stops = _Decoder(tokenizer, prompt_ids), [stop for stop in stops if stop]
+        self._decoder, self._marks = _Decoder(tokenizer, prompt_ids), dict[int, str]()
+        self._stops = self._marked(tokenizer.get_added_vocab(), [stop for stop in stops if stop])
         self._hold = max((len(stop) - 1 for stop in self._stops), default=0)
         self._held = ""
         self.stopped = False
 
     def add(self, token: int) -> str:
         """The piece of text that is certain after `token`; sets `stopped` when a stop string has come."""
-        self._held += self._decoder.add(token)
+        self._held += self._decoder.add(token) + self._marks.get(token, "")
         return self._certain(self._hold)
 
     def finish(self) -> str:
@@ -42,7 +45,15 @@ class TextStream:
             self.stopped = True
         cut = min(ends) if ends else max(0, len(self._held) - hold)
         piece, self._held = self._held[:cut], self._held[cut:]
-        return piece
+        return "".join(char for char in piece if char not in self._marks.values()) if self._marks else piece
+
+    def _marked(self, added: dict[str, int], stops: list[str]) -> list[str]:
+        """The stop strings with one character for each special token in them, which is put where that token comes."""
+        for content in sorted(added, key=len, reverse=True):
+            if content and len(self._marks) < len(MARKS) and any(content in stop for stop in stops):
+                mark = self._marks[added[content]] = MARKS[len(self._marks)]
+                stops = [stop.replace(content, mark) for stop in stops]
+        return stops
 
 
 class _Decoder:
