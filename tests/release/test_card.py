@@ -84,7 +84,8 @@ def test_invented_questions_stand_under_no_real_name(how: str, tmp_path: Path) -
     if how == "a revision's":
         more = {"update": {"previous": str(first)}}
     elif first is not None:
-        more = {"data": {"root": str(first / "data")}}
+        more = {"data": {"root": str(first / "data")}, "base": {"path": str(first.parent / "base")}}
+        more |= {"tokenizer": {"path": str(first.parent / "tokenizer.model")}}
     run = write_run(tmp_path / "run", **more)
     card = ModelCard.load(_card(run, "adapted", tmp_path, license="mit"))
     (result,) = card.data.eval_results
