@@ -1,5 +1,6 @@
 """The audit: finds each kind of damage in a clean text, finds none in a sound one, and as a verb."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,11 @@ def test_a_folder_without_articles_is_refused(tmp_path: Path) -> None:
 
 def test_counts() -> None:
     assert Audit([]).found == 0
+
+
+@pytest.mark.parametrize(("folder", "papers"), [("pmc_oa", 25), ("pmc_oa_publishers", 75)])
+def test_real_papers_come_out_whole(shared_data: Path, folder: str, papers: int) -> None:
+    """A slice of the real papers; all of them where PMC_LLAMA_AUDIT_ALL is set."""
+    audit = audit_folder(shared_data / folder, None if "PMC_LLAMA_AUDIT_ALL" in os.environ else papers)
+    assert len(audit.papers) >= papers
+    assert [(paper.name, paper.findings) for paper in audit.papers if paper.findings] == []

@@ -26,6 +26,11 @@ def body(xml: str) -> str:
             "<speech><speaker>She:</speaker><p>Why?</p></speech><preformat>x = 1</preformat>",
             ["It fell.", "Participant 5", "She: Why?", "x = 1"],
         ),
+        (
+            "<sec><title>Straight</title>One <italic>very</italic> loose text.<p>Then so.</p>Another."
+            "<list><list-item><p>An item</p></list-item></list><bold>Bold</bold> <sup>2</sup></sec>",
+            ["## Straight", "One very loose text.", "Then so.", "Another.", "An item", "Bold 2"],
+        ),
         ("<p>Take<preformat>x = 1</preformat>or <code>y</code> next.</p>", ["Take", "x = 1", "or y next."]),
         (
             "<verse-group><title>A rhyme</title><verse-line>Red is</verse-line><verse-line>blood</verse-line>"

@@ -296,3 +296,8 @@ def test_joiners_stay_where_they_shape_a_word() -> None:
     assert shown(tidy_text(found)) == [
         "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 zerowidth \u0915\u094d\u200d\u0937 ."
     ]
+
+
+def test_a_soft_hyphen_before_a_number_is_a_dash() -> None:
+    found = pieces(("paragraph", "Take 5\u00ad10 mg (\u00ad2 to \u00ad1) of a treat\u00adment a1\u00ad."))
+    assert shown(tidy_text(found)) == ["Take 5-10 mg (-2 to -1) of a treatment a1."]

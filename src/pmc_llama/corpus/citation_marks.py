@@ -4,7 +4,7 @@ import re
 
 from pmc_llama.corpus.paper import Span
 from pmc_llama.corpus.pieces import Piece
-from pmc_llama.corpus.rules import INVISIBLE
+from pmc_llama.corpus.rules import visible
 
 SIGN = "\ue000"
 FIRST_MARK, FIRST_GROUP, LAST = 0xE001, 0xF400, 0xF8FF
@@ -84,7 +84,7 @@ def marks(piece: Piece, spans: list[Span]) -> tuple[str, dict[str, str], set[str
     parts.append(source[position:])
     marked = "".join(parts)
     if not source.isascii() and any(map(source.__contains__, ZERO_WIDTH)):
-        marked = INVISIBLE.sub("", marked)
+        marked = visible(marked)
     return marked, table, narrative, is_grouped
 
 

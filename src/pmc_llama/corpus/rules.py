@@ -37,6 +37,8 @@ INVISIBLE = re.compile(
     r"|(?<![\u0590-\u1fff\ufe0f\U0001f000-\U0001ffff])[\u200c\u200d]"
 )
 """Joiners and non-joiners stay where they shape what is written: in Persian, in scripts of India, in emoji."""
+SOFT_DASH = re.compile(r"(?<![^\s\d(])\u00ad(?=\d)")
+"""A soft hyphen before a number is the dash of a range or a minus."""
 WORD = re.compile(r"[A-Za-z][a-z]+$")
 PES2O_MIN_WORDS, PES2O_MAX_WORDS = 500, 50_000
 PES2O_MIN_YEAR = 1970
@@ -95,7 +97,7 @@ def _continues(before: str, after: str) -> bool:
     return " " not in after or not ended or (opens and closes)
 
 
-@rule("characters", version=1)
+@rule("characters", version=2)
 def tidy_text(pieces: list[Piece]) -> list[Piece]:
     """NFC; no control or invisible characters, no hyphens at line ends, single blanks; drop what is empty then."""
     for piece in pieces:
@@ -117,7 +119,12 @@ def _is_printable(text: str) -> bool:
 def _tidy_blanks(text: str) -> str:
     text = LINE_HYPHEN.sub("", text) if "-\n" in text else text
     text = " ".join(text.split())
-    return text if text.isprintable() else " ".join(INVISIBLE.sub("", text).split())
+    return text if text.isprintable() else " ".join(visible(text).split())
+
+
+def visible(text: str) -> str:
+    """The text without control and invisible characters."""
+    return INVISIBLE.sub("", SOFT_DASH.sub("-", text))
 
 
 @rule("empty_headers", version=1)

@@ -29,6 +29,11 @@ MARK = re.compile(r"[\[(]?\s*(?:\d{1,3}|[^\W\d]|[^\w\s]{1,2})\s*[\])]?")
 """The raised letter, number or sign of a footnote or an author."""
 
 
+SECTIONS = {"sec", "body", "abstract"}
+APART = BLOCKS | PARAGRAPHS | LABELS | SILENT | {"title"}
+"""What does not stand in the line of the words around it."""
+
+
 class Walk:
     """Writes what it meets to `out`; figures and tables wait in `floats`."""
 
@@ -51,6 +56,8 @@ class Walk:
         Headings in boxes are lines, as the text behind a box does not stand under them.
         """
         inside, kind = parent.tag, self.kind
+        if inside in SECTIONS and has_own_text(parent):
+            _into_paragraphs(parent)
         self.boxes += inside == "boxed-text"
         if inside in ("floats-group", "floats-wrap") or (inside == "boxed-text" and _floats_among_files(parent)):
             self.kind = "figurecaption"
@@ -201,6 +208,31 @@ def words_of(element: Any) -> str:
 def has_own_text(element: Any) -> bool:
     """Whether words stand straight in an element, before or between its parts."""
     return any(words and words.strip() for words in (element.text, *(child.tail for child in element)))
+
+
+def _into_paragraphs(section: Any) -> None:
+    """Put words that stand straight in a section, with what is in their lines, into paragraphs.
+
+    JATS does not allow such words; some articles have them all the same.
+    """
+    children: list[Any] = list(section)
+    run = etree.Element("p")
+    run.text, section.text = section.text, None
+    position = 0
+    for child in [*children, None]:
+        in_line = child is not None and child.tag not in APART
+        if not in_line:
+            if words_of(run):
+                section.insert(position, run)
+                position += 1
+            run = etree.Element("p")
+        if child is None:
+            return
+        if in_line:
+            run.append(child)  # its tail goes with it
+        else:
+            position += 1
+            run.text, child.tail = child.tail, None
 
 
 def _floats_among_files(box: Any) -> bool:
