@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -73,3 +74,23 @@ def test_nothing_measured_nothing_claimed(tmp_path: Path) -> None:
     assert card.data.eval_results is None and card.data.license == "other"
     for said in ("nothing is claimed", "was not measured in this run", "find out and name it before you publish"):
         assert said in " ".join(card.text.split())
+
+
+@pytest.mark.parametrize("how", ["its own", "a revision's", "another run's"])
+def test_invented_questions_stand_under_no_real_name(how: str, tmp_path: Path) -> None:
+    world = {"minimed": {"drugs": 8}}
+    first = write_run(tmp_path / "first", **world) if how != "its own" else None
+    more: dict[str, Any] = world
+    if how == "a revision's":
+        more = {"update": {"previous": str(first)}}
+    elif first is not None:
+        more = {"data": {"root": str(first / "data")}, "base": {"path": str(first.parent / "base")}}
+        more |= {"tokenizer": {"path": str(first.parent / "tokenizer.model")}}
+    run = write_run(tmp_path / "run", **more)
+    card = ModelCard.load(_card(run, "adapted", tmp_path, license="mit"))
+    (result,) = card.data.eval_results
+    assert (result.dataset_type, result.dataset_name) == ("minimed", "medqa (invented questions)")
+    assert "The questions are invented" in card.text
+    plain = ModelCard.load(_card(write_run(tmp_path / "real"), "adapted", tmp_path, license="mit"))
+    assert plain.data.eval_results[0].dataset_type == "medqa"
+    assert "invented" not in plain.text

@@ -18,10 +18,10 @@ from pmc_llama.recipe import load_recipe
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.release.card import write_model_card
 from pmc_llama.release.export import export_model
-from pmc_llama.release.gate import Gate, compare_revision
 from pmc_llama.release.trained import find_model
 from pmc_llama.release.update import update
 from pmc_llama.report.original import with_original
+from pmc_llama.results.gate import Gate, compare_revision
 from pmc_llama.results.table import compute_results
 from release.tiny import result_row, save_model, tiny_model, tiny_tokenizer
 from report.fake_run import REGIMES, write_run

@@ -20,11 +20,11 @@ from pmc_llama.report.browser import browser
 from pmc_llama.report.compare import compare
 from pmc_llama.report.console import print_results
 from pmc_llama.report.page import build_report
-from pmc_llama.report.primary import primary_question
 from pmc_llama.report.published import PAIRS, SIZES, published_table, real_formats, unpaired_p
 from pmc_llama.report.run import Run
-from pmc_llama.report.verdict import Verdict, judge
+from pmc_llama.results.primary import primary_question
 from pmc_llama.results.table import compute_results
+from pmc_llama.results.verdict import Verdict, judge
 from report.fake_run import REGIMES, write_run
 from report.readback import mismatches
 

@@ -10,7 +10,7 @@ import pytest
 
 from pmc_llama.errors import InputError
 from pmc_llama.records.primary import Primary
-from pmc_llama.release.gate import compare_revision
+from pmc_llama.results.gate import compare_revision
 from pmc_llama.results.table import compute_results
 from pmc_llama.stats.seeds import seeds_by_items
 

@@ -10,7 +10,7 @@ from pmc_llama.pipeline.stage import Context
 
 def write_primary(context: Context) -> None:
     """Write `primary.json` if there is none yet; it is never written again, whatever the recipe becomes."""
-    from pmc_llama.report.primary import primary_question
+    from pmc_llama.results.primary import primary_question
 
     recipe, run = context.recipe, context.run
     question = primary_question(recipe)

@@ -21,7 +21,7 @@ from pmc_llama.records.environment import Environment
 from pmc_llama.records.results import Accuracy, Difference, Results
 from pmc_llama.records.tokens import read_store_info
 from pmc_llama.records.training import read_metrics
-from pmc_llama.release.trained import Trained, first_recipe, pretraining_of, revisions_of
+from pmc_llama.release.trained import Trained, first_recipe, on_invented_questions, pretraining_of, revisions_of
 from pmc_llama.run_dir import ExportDir, RunDir
 
 _LICENSE = re.compile(r"[\w][\w.+-]{0,80}", re.ASCII)
@@ -63,6 +63,7 @@ def write_model_card(
         revision=len(revisions_of(model.run.root)),
         table=results_table(results),
         baselines=results.baselines,
+        invented=on_invented_questions(model.run.root),
         corpora={name: facts for name in model.recipe.corpora if (facts := _corpus_facts(model, name)) is not None},
         contamination=contamination_lines(model),
         heldout=_heldout(model.run),
@@ -145,11 +146,13 @@ def _model_data(model: Trained, results: Results, merged: bool, license: str | N
 
 def _eval_result(model: Trained, row: Accuracy) -> EvalResult:
     low, high = row.ci95
+    section, invented = model.recipe.tasks.get(row.task), on_invented_questions(model.run.root)
+    known = section is not None and section.format != "own" and not invented
     return EvalResult(
         task_type="multiple-choice",
         task_name="Multiple choice",
-        dataset_type=model.recipe.tasks[row.task].format if row.task in model.recipe.tasks else row.task,
-        dataset_name=row.task,
+        dataset_type=section.format if section is not None and known else "minimed" if invented else "own",
+        dataset_name=f"{row.task} (invented questions)" if invented else row.task,
         metric_type="accuracy",
         metric_name=f"accuracy ({row.correct} of {row.n}, 95 % interval {low:.3f} to {high:.3f})",
         metric_value=round(row.accuracy, 4),

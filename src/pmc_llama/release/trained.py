@@ -97,6 +97,15 @@ def revisions_of(run_dir: Path) -> list[Path]:
     return found
 
 
+def on_invented_questions(run_dir: Path) -> bool:
+    """Whether a run's questions are of MiniMed's world: written by it, by a revision before it, or by a run named."""
+    recipes = [read_recipe(run) for run in revisions_of(run_dir)]
+    written = RunDir(recipes[0].data_root.parent).recipe  # MiniMed writes into a run's data folder
+    if written.is_file():
+        recipes.append(recipe_from(written, written.parent))
+    return any(recipe.minimed is not None for recipe in recipes)
+
+
 def first_recipe(run_dir: Path) -> Recipe:
     """The recipe that a run and the revisions before it started from: it names the base model of them all."""
     return read_recipe(revisions_of(run_dir)[-1])

@@ -18,9 +18,10 @@ from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.comparisons import OWN_MODELS
 from pmc_llama.records.corpus import read_corpus_summary
 from pmc_llama.records.results import read_results
-from pmc_llama.release.gate import Gate, compare_revision
 from pmc_llama.release.provenance import fitting_results
 from pmc_llama.release.trained import read_recipe, revisions_of
+from pmc_llama.results.gate import Gate, compare_revision
+from pmc_llama.results.verdict import finding
 from pmc_llama.run_dir import RunDir
 
 Run = Callable[..., object]
@@ -90,7 +91,7 @@ def update(
     run(new.update_recipe, list(settings))
     results = read_results(new.results)
     ours = results.between(OWN_MODELS).summary
-    better = [f"{row.regime}/{row.task}" for row in ours if row.holm_p < 0.05 and row.delta_mean > 0]
+    better = [f"{row.regime}/{row.task}" for row in ours if finding(row) == "gain"]
     section = read_recipe(out).update
     assert section is not None  # it was written above
     gate = compare_revision(results, section.margin)

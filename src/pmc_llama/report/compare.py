@@ -14,10 +14,10 @@ from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.page import render
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import flat
-from pmc_llama.report.text import count, listing, p_value, percent, points, signed_interval
 from pmc_llama.report.views import mean_accuracy, pair_columns, side_names, training_columns
 from pmc_llama.results.comparisons import fit, over_seeds, with_holm
 from pmc_llama.results.predictions import Cell, cells, read_predictions
+from pmc_llama.results.text import count, listing, p_value, percent, points, signed_interval
 
 Key = tuple[str, str]
 """Regime and task."""

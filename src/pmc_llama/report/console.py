@@ -5,9 +5,9 @@ from rich.table import Table
 
 from pmc_llama.escape import markup
 from pmc_llama.records.results import Results, Side, Summary
-from pmc_llama.report.caveats import unparsed
-from pmc_llama.report.text import interval, p_value, points, signed_interval
 from pmc_llama.report.views import side_names
+from pmc_llama.results.caveats import unparsed
+from pmc_llama.results.text import interval, p_value, points, signed_interval
 
 
 def print_accuracies(results: Results) -> None:

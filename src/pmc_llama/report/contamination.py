@@ -6,8 +6,8 @@ from pmc_llama.records.contamination import Contamination
 from pmc_llama.records.results import Results, Summary, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
 from pmc_llama.report.run import Run
-from pmc_llama.report.text import count, listing, p_value, percent, plural, points, signed_interval
 from pmc_llama.report.views import pair_columns, side_names
+from pmc_llama.results.text import count, listing, p_value, percent, plural, points, signed_interval
 
 
 def text_name(name: str) -> str:

@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 from pmc_llama.report.layout import Column, Row, Table
 from pmc_llama.report.run import Corpus
 from pmc_llama.report.svg import ADAPTED, BASE, INK, RULE, Figure, figure
-from pmc_llama.report.text import count, percent, plural, short
+from pmc_llama.results.text import count, percent, plural, short
 
 
 def figures(corpus: Corpus) -> list[Figure]:

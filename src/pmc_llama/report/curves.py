@@ -8,7 +8,7 @@ from pmc_llama.records.training import Metrics
 from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.run import Run
 from pmc_llama.report.svg import ADAPTED, BASE, GENERAL, MUTED, Figure, figure, legend, model_colours
-from pmc_llama.report.text import count, decimal, percent
+from pmc_llama.results.text import count, decimal, percent
 
 POINTS = 150
 """A curve of more steps is drawn as the means of this many equal stretches."""

@@ -10,10 +10,10 @@ from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Difference, Mean, Results, Summary, fields
 from pmc_llama.report.layout import Column, Row
 from pmc_llama.report.svg import ADAPTED, INK, LOSS, MUTED, PAPER, RULE, Figure, figure, legend, model_colours
-from pmc_llama.report.text import count, p_value, percent, plural, points, signed_interval
-from pmc_llama.report.verdict import finding, tone
 from pmc_llama.report.views import accuracy, less, training_columns
 from pmc_llama.results.predictions import Cell
+from pmc_llama.results.text import count, p_value, percent, plural, points, signed_interval
+from pmc_llama.results.verdict import finding, tone
 from pmc_llama.stats.calibration import ReliabilityBin, reliability_table
 
 TONES = {"gain": ADAPTED, "loss": LOSS, "": MUTED}

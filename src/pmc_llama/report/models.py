@@ -8,7 +8,7 @@ from pmc_llama.records.prompts import PromptChoice
 from pmc_llama.report.layout import Column, Row, Table
 from pmc_llama.report.run import Run
 from pmc_llama.report.section import Section
-from pmc_llama.report.text import count, percent
+from pmc_llama.results.text import count, percent
 
 KINDS = {
     "folder": "weights",

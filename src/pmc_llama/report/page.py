@@ -12,13 +12,13 @@ from markupsafe import Markup
 from pmc_llama.errors import InputError
 from pmc_llama.files import write_text
 from pmc_llama.recipe.comparisons import OWN_MODELS, Pair
-from pmc_llama.report import text
 from pmc_llama.report.browser import browser
 from pmc_llama.report.curves import general_perplexity
 from pmc_llama.report.run import Run
 from pmc_llama.report.sections import all_sections, flat
-from pmc_llama.report.text import plural
-from pmc_llama.report.verdict import SMALL, judge
+from pmc_llama.results import text
+from pmc_llama.results.text import plural
+from pmc_llama.results.verdict import SMALL, judge
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("pmc_llama.report"),

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 from pmc_llama.recipe import Recipe
 from pmc_llama.report.layout import Column, Row, Table, Value
-from pmc_llama.report.text import count, interval, listing, p_equals, p_value, percent, points, signed_interval
+from pmc_llama.results.text import count, interval, listing, p_equals, p_value, percent, points, signed_interval
 from pmc_llama.stats.intervals import Z95, wilson
 from pmc_llama.stats.paired import unpaired_se
 

@@ -20,8 +20,8 @@ from pmc_llama.records.prompts import PromptChoice, read_choice
 from pmc_llama.records.results import Results, read_results
 from pmc_llama.records.tokens import StoreInfo, read_store_info
 from pmc_llama.records.training import Metrics, read_metrics
-from pmc_llama.report.primary import changes, in_force, primary_question
 from pmc_llama.results.predictions import read_predictions
+from pmc_llama.results.primary import changes, in_force, primary_question
 from pmc_llama.run_dir import CorpusDir, RunDir
 
 LOOKED_INTO = 2000

@@ -10,8 +10,8 @@ from pmc_llama.report.published import published_table, real_formats
 from pmc_llama.report.run import Run
 from pmc_llama.report.section import Section
 from pmc_llama.report.subjects import subjects_table
-from pmc_llama.report.text import count, percent
 from pmc_llama.results.predictions import cells
+from pmc_llama.results.text import count, percent
 
 
 def results_section(run: Run, regime: str | None) -> Section:

@@ -8,10 +8,10 @@ import polars as pl
 from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.records.results import OverSeeds, Side, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
-from pmc_llama.report.text import count, p_value, percent, points, signed_interval
 from pmc_llama.report.views import mean_accuracy, pair_columns, side_names
 from pmc_llama.results.comparisons import over_seeds, pairs, with_holm
 from pmc_llama.results.predictions import cells
+from pmc_llama.results.text import count, p_value, percent, points, signed_interval
 
 NOTE = (
     "The verdict's regime, means over seeds; difference in points with its 95 % interval over questions and seeds; "

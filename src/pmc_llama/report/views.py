@@ -10,7 +10,7 @@ from pmc_llama.recipe.comparisons import Pair
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Accuracy, Baseline, Difference, Mean, OverSeeds, Results, Side, fields
 from pmc_llama.report.layout import Column, Row, Table, Value
-from pmc_llama.report.text import (
+from pmc_llama.results.text import (
     count,
     decimal,
     decimal_interval,
@@ -23,7 +23,7 @@ from pmc_llama.report.text import (
     points,
     signed_interval,
 )
-from pmc_llama.report.verdict import tone
+from pmc_llama.results.verdict import tone
 
 PAPER_ORDER = ("medqa", "medmcqa", "pubmedqa")
 PROTOCOLS = {"out_of_domain": "out of domain", "in_domain": "in domain"}

@@ -5,7 +5,7 @@ import msgspec
 from pmc_llama.recipe import Recipe
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.primary import Primary
-from pmc_llama.report.text import listing, percent_points
+from pmc_llama.results.text import listing, percent_points
 
 
 def primary_question(recipe: Recipe) -> Primary | None:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pmc_llama.recipe.qa import RegimeSection
 from pmc_llama.records.results import Difference, OverSeeds, Results, Summary
-from pmc_llama.report.caveats import called, caveats_of
-from pmc_llama.report.text import count, listing, p_equals, percent_points, plural, points, signed_interval
+from pmc_llama.results.caveats import called, caveats_of
+from pmc_llama.results.text import count, listing, p_equals, percent_points, plural, points, signed_interval
 from pmc_llama.stats.equivalence import Measured, equivalence_p
 from pmc_llama.stats.power import detectable_by_t, minimum_detectable_difference
 

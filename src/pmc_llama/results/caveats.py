@@ -6,7 +6,7 @@ from itertools import groupby
 from msgspec import UNSET
 
 from pmc_llama.records.results import Accuracy, Baseline, Results, Summary
-from pmc_llama.report.text import count, listing, percent
+from pmc_llama.results.text import count, listing, percent
 
 PARSED = 0.95
 """Below this share of answers that could be parsed, the page and the console say so."""
