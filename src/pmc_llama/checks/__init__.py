@@ -12,7 +12,7 @@ from pmc_llama.recipe import Recipe
 
 TEXTS = frozenset({"general", "extra", "corpus"})
 TRAINING = frozenset({"base", "pretrain", "finetune"})
-ALL = TEXTS | TRAINING | {"contamination", "tokens", "prompts", "evaluate"}
+ALL = TEXTS | TRAINING | {"contamination", "tokens", "merge", "prompts", "evaluate"}
 
 
 class Check(NamedTuple):
@@ -40,7 +40,7 @@ CHECKS = (
     Check(frozenset({"contamination", "finetune", "evaluate"}), "overlap", "overlap_problems"),
     Check(frozenset({"finetune"}), "questions", "tuning_problems"),
     Check(frozenset({"evaluate"}), "questions", "asking_problems"),
-    Check(frozenset({"prompts", "finetune", "evaluate"}), "further", "further_model_problems"),
+    Check(frozenset({"merge", "prompts", "finetune", "evaluate"}), "further", "further_model_problems"),
     Check(TEXTS, "engines", "corpus_engine_problems"),
     Check(TRAINING, "engines", "training_engine_problems"),
     Check(frozenset({"evaluate"}), "engines", "writing_engine_problems"),

@@ -116,7 +116,8 @@ def _refuse_others(folders: Sequence[Path], held: Sequence[dict[str, TensorFile]
 
 def _slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
     """The point at `weight` on the arc between two tensors, both of which are taken as one vector."""
-    cosine = float((a.double() * b.double()).sum() / (a.double().norm() * b.double().norm()).clamp_min(1e-30))
+    inner, *squares = (float((x * y).sum(dtype=torch.float64)) for x, y in ((a, b), (a, a), (b, b)))
+    cosine = inner / max(1e-30, (squares[0] * squares[1]) ** 0.5)
     if abs(cosine) >= _PARALLEL:
         return a + weight * (b - a)
     angle = torch.acos(torch.tensor(cosine, dtype=torch.float64))
