@@ -34,6 +34,12 @@ def test_help_names_the_stages_of_the_pipeline() -> None:
     assert ", ".join(stage.name for stage in PIPELINE) == STAGES
 
 
+def test_a_run_that_only_looks_loads_neither_torch_nor_transformers() -> None:
+    script = "import sys, pmc_llama.pipeline.run; print({'torch', 'transformers'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
+
+
 def test_overrides_may_stand_without_an_option() -> None:
     given = joined(["pretrain.lr=0.5", "seed=3"], ["pretrain.lr=0.25"])
     recipe = load_recipe(Path("minimed"), given)

@@ -15,9 +15,8 @@ from distributed import worker
 from pmc_llama.records.training import read_metrics
 from train.tiny import Source, run
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
-
-
 WORKER = str(TESTS / "distributed" / "worker.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
 

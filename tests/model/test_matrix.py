@@ -25,6 +25,7 @@ def test_what_is_loaded_trained_and_exported_is_transformers(tmp_path: Path, nam
             assert list(matrix.train_and_export(tmp_path, name, tied, precision, world)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [0, 1])
 def test_two_processes_do_the_same(tmp_path: Path, half: int) -> None:
     names = list(matrix.ARCHITECTURES)[half::2]
