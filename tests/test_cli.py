@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from pmc_llama.cli import app
+from pmc_llama.cli import MEANT, app
 from pmc_llama.cli.options import STAGES, joined
 from pmc_llama.errors import RecipeError
 from pmc_llama.pipeline.stages import STAGES as PIPELINE
@@ -32,6 +32,21 @@ def test_short_helps_are_whole() -> None:
 
 def test_help_names_the_stages_of_the_pipeline() -> None:
     assert ", ".join(stage.name for stage in PIPELINE) == STAGES
+
+
+def test_a_run_that_only_looks_loads_neither_torch_nor_transformers() -> None:
+    script = "import sys, pmc_llama.pipeline.run; print({'torch', 'transformers'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
+
+
+def test_near_misses_of_verbs_name_the_verb_that_there_is() -> None:
+    verbs = set(get_command(app).commands)
+    assert not verbs & set(MEANT)
+    for word, meant in MEANT.items():
+        done = CliRunner().invoke(app, [word])
+        assert done.exit_code == 2 and f"Did you mean '{meant}'?" in done.output
+        assert {one.strip(" '").split()[0] for one in meant.split(" or ")} <= verbs
 
 
 def test_overrides_may_stand_without_an_option() -> None:

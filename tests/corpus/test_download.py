@@ -16,7 +16,7 @@ from tests.corpus.test_build import check_accounts, read_parts, section
 
 from pmc_llama.corpus.build import build_corpus
 from pmc_llama.corpus.download.fetch import fetch
-from pmc_llama.corpus.download.pmc import Wanted, download_pmc
+from pmc_llama.corpus.download.pmc import Wanted, download_pmc, read_pmcids
 from pmc_llama.corpus.download.s2 import S2Api, download_dataset, download_diffs
 from pmc_llama.errors import InputError
 
@@ -300,7 +300,9 @@ def test_articles_of_the_bucket(tmp_path: Path) -> None:
         pmc.add(1, 1, license_code="CC0")  # changed metadata has another ETag
         again = download_pmc(out, wanted, **arguments)
         assert (again["fetched"], again["current"]) == (1, 2)
-        assert download_pmc(tmp_path / "one", Wanted(pmcids=frozenset([2])), **arguments) == {"fetched": 1}
+        (tmp_path / "ids.txt").write_text("# of a search\nPMC2\n\n 77\nPMC2.1\n")
+        two = Wanted(pmcids=read_pmcids(tmp_path / "ids.txt"))
+        assert download_pmc(tmp_path / "one", two, **arguments) == {"fetched": 1, "not in the bucket": 1}
         pmc.files["/PMC2.2/PMC2.2.xml"] += b"damaged"
         with pytest.raises(InputError, match=r"1 articles could not be fetched; the first: PMC2\.2\.xml.*MD5"):
             download_pmc(tmp_path / "two", wanted, **arguments)
@@ -312,3 +314,13 @@ def test_articles_of_the_bucket(tmp_path: Path) -> None:
     assert sorted(kept) == [1, 2, 10009416]
     assert "Version 2 of 2." in kept[2]["text"]
     assert kept[1]["license"] == "CC BY-NC 3.0"  # what the article says of itself is stricter than the bucket's CC0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"PMC1\nten\n", "line 2: 'ten' is no PMC id"), (b"# none\n", "names no PMC id"), (b"\xff", "cannot be read")],
+)
+def test_a_list_of_ids_that_is_none_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "ids.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_pmcids(tmp_path / "ids.txt")

@@ -16,9 +16,8 @@ from distributed import worker
 from pmc_llama.records.training import read_metrics
 from train.tiny import Source, run
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
-
-
 WORKER = str(TESTS / "distributed" / "worker.py")
 WITH_TESTS = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": WITH_TESTS}

@@ -25,6 +25,7 @@ def test_what_is_loaded_trained_and_exported_is_transformers(tmp_path: Path, nam
             assert list(matrix.train_and_export(tmp_path, name, tied, precision, world)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [0, 1])
 def test_two_processes_do_the_same(tmp_path: Path, half: int) -> None:
     names = list(matrix.ARCHITECTURES)[half::2]
@@ -39,7 +40,7 @@ def test_two_processes_do_the_same(tmp_path: Path, half: int) -> None:
         subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
         for rank in (0, 1)
     ]
-    said = [process.communicate(timeout=240)[0] for process in both]
+    said = [process.communicate(timeout=600)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said[0]
 
 

@@ -165,6 +165,7 @@ def together(recipe: Path, *settings: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_lock_and_write_the_same_records(recipe: Path) -> None:
     run_recipe(recipe, until="base")
     run = RunDir(recipe.parent / "run")

@@ -1,16 +1,41 @@
 """The command line: verbs only. Each parses, calls one function, and prints."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from pmc_llama import __version__
 from pmc_llama.cli import evaluate, inspection, models, recipes
 from pmc_llama.cli.options import STAGES, DryRun, Overrides, RecipePath, Retrain, Settings, joined
 
+MEANT = {
+    "demo": "run minimed",
+    "download": "corpus download",
+    "eval": "evaluate",
+    "list": "recipes list",
+    "score": "evaluate",
+    "train": "pretrain' or 'finetune",
+    "tune": "finetune",
+    "upload": "publish",
+}
+"""What people call the verbs, where the spelling alone would lead to another."""
+
+
+class Verbs(typer.core.TyperGroup):
+    """The verbs, and an answer to those that other tools have."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that the arguments begin with; ends with a usage error where there is none."""
+        if args and args[0] in MEANT:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{MEANT[args[0]]}'?")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="pmc-llama",
+    cls=Verbs,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
@@ -35,7 +60,10 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help=f"Stop after this stage: {STAGES}.")] = None,
     force: Annotated[
         str | None,
-        typer.Option(metavar="STAGE", help="Redo this stage; what depends on it follows if the result differs."),
+        typer.Option(
+            metavar="STAGE",
+            help="Redo this stage (a name as for --until); what depends on it follows if the result differs.",
+        ),
     ] = None,
     dry_run: DryRun = False,
     retrain: Retrain = False,

@@ -81,14 +81,16 @@ def corpus_download(
     release: Annotated[str, typer.Option(help="Release of the S2 data set.")] = "latest",
     since: Annotated[str | None, typer.Option(help="Only what changed since this release.")] = None,
     license: Annotated[list[str] | None, typer.Option(help="pmc: only these licences. May be repeated.")] = None,
+    ids: Annotated[Path | None, typer.Option(metavar="FILE", help="pmc: only these articles, an id per line.")] = None,
     connections: Annotated[int, typer.Option(help="Files at once.")] = 8,
 ) -> None:
     """Download S2ORC, papers or PMC; resumable and checked. S2 data sets need a key in S2_API_KEY."""
-    from pmc_llama.corpus.download.pmc import Wanted, download_pmc
+    from pmc_llama.corpus.download.pmc import Wanted, download_pmc, read_pmcids
     from pmc_llama.corpus.download.s2 import download_dataset, download_diffs
 
     if what == "pmc":
-        done: object = download_pmc(out, Wanted(licenses=tuple(license) if license else None), connections=connections)
+        wanted = Wanted(licenses=tuple(license) if license else None, pmcids=read_pmcids(ids) if ids else None)
+        done: object = download_pmc(out, wanted, connections=connections)
     elif since is not None:
         done = download_diffs(what, out, start=since, end=release, connections=connections)
     else:

@@ -52,6 +52,28 @@ _decoder = msgspec.json.Decoder(_Metadata)
 ALL = Wanted()
 
 
+def read_pmcids(file: Path) -> frozenset[int]:
+    """The PMC ids that a text file names, one per line as PMC9798118 or 9798118; empty lines and `#` lines are none.
+
+    Raises InputError for a file that cannot be read, for a line that is no PMC id, and where there is none at all.
+    """
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as a list of PMC ids: {error}") from None
+    found = set()
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        pmcid = parse_pmcid(line)
+        if pmcid is None:
+            raise InputError(f"{file}, line {number}: {line.strip()[:40]!r} is no PMC id (expected PMC9798118)")
+        found.add(pmcid)
+    if not found:
+        raise InputError(f"{file} names no PMC id")
+    return frozenset(found)
+
+
 def download_pmc(
     out: Path,
     wanted: Wanted = ALL,
@@ -63,11 +85,14 @@ def download_pmc(
     """Fetch the newest version of each wanted article as `out/PMC010xxxxxx/PMC10009416.1.{xml,json}`.
 
     An article whose metadata is on disk with the inventory's ETag is whole and current, and is passed over: a second
-    call fetches only what is new or changed. Returns how many articles were fetched, current, or refused and why.
+    call fetches only what is new or changed. Returns how many articles were fetched, current, or refused and why, and
+    how many of `wanted.pmcids` the bucket does not have.
     Raises InputError after all others were tried when articles could not be fetched.
     """
     entries = list(_newest(bucket, wanted, sleep))
     counts: Counter[str] = Counter()
+    if wanted.pmcids is not None and len(entries) < len(wanted.pmcids):
+        counts["not in the bucket"] = len(wanted.pmcids) - len(entries)
     failures: list[str] = []
     lock = threading.Lock()
 
