@@ -29,8 +29,10 @@ def write_questions(root: Path) -> None:
         {"id": str(i), "question": f"Q{i}?", "cop": 1 + i % 4, "opa": "a", "opb": "b", "opc": "c", "opd": "d"}
         for i in range(4)
     ]
+    practice = [{**row, "question": f"Another {i}?"} for i, row in enumerate(medqa)]
+    more = [{**row, "question": f"Another {i}?"} for i, row in enumerate(medmcqa)]
     usmle = "medqa/US/4_options/phrases_no_exclude"
-    for name, rows in {f"{usmle}_train.jsonl": medqa, f"{usmle}_test.jsonl": medqa, "medmcqa/train.json": medmcqa,
+    for name, rows in {f"{usmle}_train.jsonl": practice, f"{usmle}_test.jsonl": medqa, "medmcqa/train.json": more,
                        "medmcqa/dev.json": medmcqa}.items():  # fmt: skip
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_lines(root / name, rows)
@@ -82,7 +84,8 @@ def settings(name: str, root: Path, out: Path) -> list[str]:
     if raw.base.path is not None:
         found.append("base.path=base")
     if raw.tasks["pubmedqa"].fold is not None:
-        found.append("tasks.pubmedqa.fold=null")  # it belongs to the 1,000 questions themselves
+        # its folds belong to the 1,000 questions themselves; without them its two splits need a file each
+        found += ["tasks.pubmedqa.fold=null", "tasks.pubmedqa.train=qa/pubmedqa/ori_pqaa.json"]
     return found
 
 

@@ -127,6 +127,7 @@ def from_data(finished: Path, place: Path) -> dict[str, Any]:
                 "prompt": {"choose": ["lm-eval", "plain"]},
             },
             "other": {"path": str(finished / "models/adapted"), "prompt": "lm-eval"},
+            "merged": {"merge": {"of": ["base", "other"]}, "prompt": "lm-eval"},
         },
     }
     return recipe
@@ -262,6 +263,8 @@ def special_values(root: Path) -> dict[str, list[Any]]:
         "primary.regime": ["few_shot"],
         "primary.tasks": [["abstract"]],
         "seq_len": [96],
+        "schedule_stretch": [2.0],
+        "models.*.merge.of": [["other", "base"]],
         "extra.*.select.max_chars": [10**6],
         "max_chars": [10**6],
     }
@@ -300,7 +303,7 @@ def stale(recipe: Recipe) -> set[str]:
 def artefact_of(work: str) -> str:
     first = work.partition("/")[0]
     named = {"minimed": "world", "general": "corpus", "extra": "corpus", "tune": "tuning", "evaluate": "score"}
-    named |= {"choose": "score"}  # a prompt is part of how a model is asked
+    named |= {"choose": "score", "merge": "score"}  # a prompt, or a merge, is part of what is asked
     return named.get(first, first)
 
 

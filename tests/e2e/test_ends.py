@@ -120,7 +120,7 @@ def test_the_slurm_script_goes_back_into_the_queue_when_it_was_stopped_and_only_
     tmp_path: Path, status: int, requeued: bool, ends: int
 ) -> None:
     ran = f"echo $RANK $WORLD_SIZE $MASTER_PORT >> ran; exit {status}"
-    srun = f"#!/bin/bash\nSLURM_PROCID=1 SLURM_LOCALID=1 \"${{@:2:3}}\" task bash -c '{ran}'\n"
+    srun = f"#!/bin/bash\nSLURM_PROCID=1 SLURM_LOCALID=1 \"${{@:3:3}}\" task bash -c '{ran}'\n"
     scripts = {"srun": srun, "scontrol": '#!/bin/bash\n[ "$1" = show ] && echo node1 || echo "$@" >> requeued\n'}
     for name, text in scripts.items():
         (tmp_path / name).write_text(text)

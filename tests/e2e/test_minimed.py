@@ -122,7 +122,9 @@ def trained(run_dir: Path) -> dict[str, int]:
 def test_a_new_test_set_is_measured_and_asked_and_nothing_else_is_made(copied: Path) -> None:
     finished = copied / "runs" / "minimed"
     before = trained(finished)
-    new = "{format: medmcqa, test: qa/medmcqa/train.json, prompt: plain, answers: texts, limit: 10}"
+    lines = (finished / "data/qa/medmcqa/train.json").read_text().splitlines()
+    (copied / "second.json").write_text("\n".join(lines[-10:]) + "\n")
+    new = f"{{format: medmcqa, test: {copied / 'second.json'}, prompt: plain, answers: texts, limit: 10}}"
     states = run(copied, "--set", f"tasks.second_day={new}")
     assert {states[stage] for stage in ("corpus", "general", "tokens", "base", "pretrain", "finetune")} == {
         "up to date"

@@ -54,7 +54,7 @@ def test_a_folder_says_what_it_is(model: Any, tokenizer: Any, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({}, "give exactly one of path, run, endpoint and predictions; none is given"),
+        ({}, "give exactly one of path, run, endpoint, predictions and merge; none is given"),
         ({"path": "a", "endpoint": "http://a"}, "path, endpoint are given"),
         ({"path": "a", "key_env": "KEY"}, "`key_env` does not belong to a model given by `path`"),
         ({"endpoint": "a:8000"}, "expected a URL"),

@@ -54,7 +54,7 @@ def _work(recipe: Recipe, name: str) -> Work:
 
     return Work(
         merge_work(name),
-        {"seed": recipe.seed, "merge": section.settings("score")},
+        {"merge": section.settings("score")} | ({"seed": recipe.seed} if section.method == "dare_ties" else {}),
         (RELATIVE.merged_model(name),),
         upstream=tuple(origin for part in parts for origin in origin_of(recipe, part)),
         inputs=inputs,
