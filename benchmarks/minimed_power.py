@@ -83,7 +83,7 @@ def world_recipe(run_dir: Path, base: Path, seed: int, facts: bool) -> dict[str,
     recipe["minimed"] |= {"drugs": 24, "general_papers": 100, "facts": facts}
     recipe["tokenizer"] = {"path": str(base / "data" / recipe["tokenizer"]["path"])}
     recipe["base"] = {"path": str(base / "models" / "base")}
-    recipe["pretrain"] |= {"seq_len": 128, "epochs": 4}
+    recipe["pretrain"] |= {"seq_len": 128, "epochs": 4, "mixture": None}
     recipe["tasks"] = {"direct_fact": recipe["tasks"]["direct_fact"]}
     recipe["regimes"] = {"full": recipe["regimes"]["full"] | {"tasks": ["direct_fact"], "epochs": 6}}
     return recipe

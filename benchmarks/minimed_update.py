@@ -55,7 +55,7 @@ def small_recipe(run_dir: Path, seed: int) -> dict[str, Any]:
     recipe: dict[str, Any] = yaml.safe_load((ROOT / "recipes" / "minimed.yaml").read_text())
     recipe |= {"name": "minimed-update", "run_dir": str(run_dir), "seed": seed, "seeds": [0], "workers": 1}
     recipe["minimed"] |= {"later": True}
-    recipe["pretrain"] |= {"save_every": 1000}
+    recipe["pretrain"] |= {"save_every": 1000, "mixture": None}  # papers alone: --replay is what is compared
     recipe["tasks"] = {"direct_fact": recipe["tasks"]["direct_fact"]}
     recipe["regimes"] = {"full": recipe["regimes"]["full"] | {"tasks": ["direct_fact"]}}
     return recipe

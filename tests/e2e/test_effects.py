@@ -16,7 +16,7 @@ from pmc_llama.pipeline.run import Pipeline
 from pmc_llama.recipe import Recipe, parse_recipe
 from pmc_llama.recipe.base import Section
 from pmc_llama.recipe.effects import ARTEFACTS, Artefact, effect_of, is_declared
-from pmc_llama.recipe.models import ModelSection
+from pmc_llama.recipe.models import MergeSection, ModelSection
 
 Place = tuple[str | int, ...]
 TINY_TRAINING = {"seq_len": 128, "global_batch": 4, "micro_batch": 4, "max_steps": 2, "precision": "fp32"}
@@ -127,7 +127,7 @@ def from_data(finished: Path, place: Path) -> dict[str, Any]:
                 "prompt": {"choose": ["lm-eval", "plain"]},
             },
             "other": {"path": str(finished / "models/adapted"), "prompt": "lm-eval"},
-            "merged": {"merge": {"of": ["base", "other"]}, "prompt": "lm-eval"},
+            "merged": {"merge": {"of": ["base", "adapted"]}, "prompt": "lm-eval"},
         },
     }
     return recipe
@@ -264,7 +264,7 @@ def special_values(root: Path) -> dict[str, list[Any]]:
         "primary.tasks": [["abstract"]],
         "seq_len": [96],
         "schedule_stretch": [2.0],
-        "models.*.merge.of": [["other", "base"]],
+        "models.*.merge.of": [["adapted", "base"]],
         "extra.*.select.max_chars": [10**6],
         "max_chars": [10**6],
     }
@@ -368,4 +368,4 @@ def test_what_an_endpoint_may_cost_changes_no_answer() -> None:
 
 UNTRIED = {"run_dir", "data.root", "models.*.prompt.on", *(f"models.*.{name}" for name in OF_ENDPOINTS)}
 """Where things lie is no part of what they are; `on` has one value; endpoints are tried above."""
-UNSEEN: dict[str, set[str]] = {}
+UNSEEN: dict[str, set[str]] = {f"models.*.merge.{name}": {"tuning"} for name in MergeSection.model_fields}

@@ -26,7 +26,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe["tokens"] = {"heldout_fraction": 0.4}
     recipe["base"]["config"] |= {"hidden_size": 32, "intermediate_size": 64}
     recipe["base"]["train"] |= {"max_steps": 3}
-    recipe["pretrain"] |= {"epochs": 1, "save_every": 1000}
+    recipe["pretrain"] |= {"epochs": 1, "save_every": 1000, "mixture": None}
     recipe["tasks"] = {"direct_fact": recipe["tasks"]["direct_fact"]}
     recipe["regimes"] = {"zero_shot": {"kind": "zero_shot"}}
     (root / "first.yaml").write_text(yaml.safe_dump(recipe))
