@@ -106,7 +106,7 @@ def report(runs: int, size_mb: float, found: dict[str, list[dict[str, Any]]]) ->
     pairs = [("select", "ours-select", peer) for peer in peers]
     pairs += [("build", "ours-build", peer) for peer in ("datatrove-build", "datatrove-build-isal")]
     rows = [
-        {"name": name, "unit": "MB of JSON a processor second", "ours": speed(ours), "peer": speed(peer)}
+        {"name": name, "unit": "MB of JSON per processor second", "ours": speed(ours), "peer": speed(peer)}
         | {
             "peer_name": peer.replace("-select", "").replace("-build", ""),
             "ratio": speed(ours) / speed(peer),
@@ -116,7 +116,7 @@ def report(runs: int, size_mb: float, found: dict[str, list[dict[str, Any]]]) ->
         if peer in found
     ]
     two, one = 2 * speed("ours-twice-2", "wall_s"), 2 * speed("ours-twice", "wall_s")
-    rows.append({"name": "build, 2 processes", "unit": "MB of JSON a second", "ours": two, "peer": one}
+    rows.append({"name": "build, 2 processes", "unit": "MB of JSON per second", "ours": two, "peer": one}
                 | {"peer_name": "ours, 1 process", "ratio": two / one, "runs": runs})  # fmt: skip
     peak_bytes = max(result["peak_bytes"] for name in found if name.startswith("ours") for result in found[name])
     versions = {name: results[0]["version"] for name, results in found.items() if "version" in results[0]}

@@ -1,4 +1,4 @@
-"""Near-duplicates among 5,000 real texts: recall and precision on planted copies, and signatures a second.
+"""Near-duplicates among 5,000 real texts: recall and precision on planted copies, and signatures per second.
 
     python benchmarks/corpus_near.py
 

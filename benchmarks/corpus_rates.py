@@ -33,7 +33,7 @@ BUILDS: dict[str, dict[str, Any]] = {
 
 
 def build(section: dict[str, Any]) -> dict[str, float]:
-    """Papers read a processor second, Parquet bytes a paper kept, and the most memory in MiB."""
+    """Papers read per processor second, Parquet bytes per paper kept, and the most memory in MiB."""
     with tempfile.TemporaryDirectory() as name:
         before = _cpu_seconds()
         chosen = CorpusSection.model_validate({"select": {"pmcid": "any"}, **section})

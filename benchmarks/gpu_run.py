@@ -16,7 +16,7 @@ variants     the same recomputing selectively, and eager
 trainer      transformers' Trainer on the same
 smaller      1.1B on both
 float8       products in 8 bits, and 7B layers trained with them where torchao is installed
-scoring      1,273 questions of four options by a model of 7B's shape, beside one row an option
+scoring      1,273 questions of four options by a model of 7B's shape, beside one row per option
 compiled     Trainer with torch_compile, which takes long to begin
 
 It starts from a copy of the repository, as benchmarks/train_gpu.py does, and needs no network: where torch and

@@ -231,7 +231,7 @@ def scoring(record: Any) -> None:
     each_s = (train_gpu.now_s() - started_s) / len(few)
     difference = float((torch.tensor(mine[: len(few)]) - torch.tensor(theirs)).abs().max())
     record(
-        "one row an option", ok=True, questions_per_second=1 / each_s, ratio=each_s * count / seconds, nats=difference
+        "one row per option", ok=True, questions_per_second=1 / each_s, ratio=each_s * count / seconds, nats=difference
     )
 
 

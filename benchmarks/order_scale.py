@@ -32,7 +32,7 @@ from pmc_llama.tokens.store import TokenStore
 SHARD_TOKENS = 10**9
 ORDERS = {
     "packed": (OrderSection(), 512),
-    "packed, 2048 tokens a row": (OrderSection(), 2048),
+    "packed, 2048 tokens per row": (OrderSection(), 2048),
     "packed by best fit": (OrderSection(packing="best_fit"), 512),
     "sweep": (OrderSection(kind="sweep"), 512),
     "windows": (OrderSection(kind="windows"), 512),

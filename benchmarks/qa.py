@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="speed", choices=["speed", "parity", "golden"])
     parser.add_argument("--tasks", nargs="*", default=[], help="parity: NAME or NAME:SHOTS; speed: rows (none: all)")
-    parser.add_argument("--limit", type=int, default=None, help="questions a task")
+    parser.add_argument("--limit", type=int, default=None, help="questions per task")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of the speed run")

@@ -87,7 +87,7 @@ def contexts_of(ours: dict[str, Any]) -> list[str]:
 
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
-"""Settings of glibc under which a process reuses what it freed: the harness' logits are gigabytes a batch."""
+"""Settings of glibc under which a process reuses what it freed: the harness' logits are gigabytes per batch."""
 
 
 def run_peer(

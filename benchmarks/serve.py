@@ -4,14 +4,14 @@
     python benchmarks/serve.py [--requests 500]
 
 On SmolLM2-135M. Of the requests, of 10 to 2,000 tokens in and 2 to 500 out, 20 % hang up and 5 % are malformed, beside
-30 clients that send a line a second. Checked: every well-formed request of a client that stays is answered, or refused
-with a 400, 503 or 504 within the server's own limit; every malformed one gets a 4xx; the 95th percentile of short
-requests beside the long ones is at most three times that of the same ones alone; the server's memory stays within what
-it says of itself (what it has when it is ready, the tokens' share, and 1 GiB to compute in).
+30 clients that send a line per second. Checked: every well-formed request of a client that stays is answered, or
+refused with a 400, 503 or 504 within the server's own limit; every malformed one gets a 4xx; the 95th percentile of
+short requests beside the long ones is at most three times that of the same ones alone; the server's memory stays
+within what it says of itself (what it has when it is ready, the tokens' share, and 1 GiB to compute in).
 
-Then as many tokens a second as each server gives for one and the same load (prompts of 128 tokens, 64 out, 16 at once):
-ours, vLLM's, and llama.cpp's, one after another in the same run, each on all threads that `OMP_NUM_THREADS` gives.
-Written: benchmarks/results/serve.json and the table in docs/performance.md.
+Then as many tokens per second as each server gives for one and the same load (prompts of 128 tokens, 64 out, 16 at
+once): ours, vLLM's, and llama.cpp's, one after another in the same run, each on all threads of
+`OMP_NUM_THREADS`. Written: benchmarks/results/serve.json and the table in docs/performance.md.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Encoding beside sentencepiece, tokenizers and datatrove, and the stage around it: tokens a second of one core.
+"""Encoding beside sentencepiece, tokenizers and datatrove, and the stage around it: tokens per second of one core.
 
     python benchmarks/tokens.py setup    # datatrove's own environment, .venvs/datatrove
     python benchmarks/tokens.py          # identity on all texts, then interleaved timings
 
 Needs the real papers and the Mistral-v1 tokenizer (PMC_LLAMA_SHARED_DATA, default ../shared/data), and for the rows
-of byte-level vocabularies SmolLM2 as a Hugging Face folder (SMOLLM2, default build/smollm2). Rates are tokens a second
-of CPU time on one core, so that neighbours on the machine weigh less. Each timing is a process of its own:
+of byte-level vocabularies SmolLM2 as a Hugging Face folder (SMOLLM2, default build/smollm2). Rates are tokens per
+second of CPU time on one core, so that neighbours on the machine weigh less. Each timing is a process of its own:
 
 - `encode`: 100 papers (abstracts, headings, paragraphs) after 500 others, as a worker meets them in the middle of a
   corpus. Which papers are the 100 changes with the run. SmolLM2's vocabulary comes as it is, and with Llama 3's rule.
@@ -14,7 +14,7 @@ of CPU time on one core, so that neighbours on the machine weigh less. Each timi
   and reading the Parquet and writing as many bytes, which is the least that such a stage can be.
 - `two processes`: wall time of the whole stage with one worker and with two; beside it a loop that counts, which is
   what two processes gain on this machine at best.
-- `load`: tokens a second of batches read from the memory-mapped store, on one core; the peer is the training step of
+- `load`: tokens per second of batches read from the memory-mapped store, on one core; the peer is the training step of
   the demo on the same core: recipes/minimed.yaml runs until its base model has made some steps, and these are its
   batches.
 
@@ -218,7 +218,7 @@ def load() -> list[dict[str, Any]]:
 
 
 def time_training(run_dir: str) -> list[float]:
-    """Tokens a second of the demo's steps, in groups of ten; the first ten warm up."""
+    """Tokens per second of the demo's steps, in groups of ten; the first ten warm up."""
     _one_core()
     settings = [f"run_dir={run_dir}", "workers=1", "base.train.max_steps=60", "base.train.log_every=10"]
     run_recipe(ROOT / "recipes" / "minimed.yaml", settings, until="base")
@@ -227,7 +227,7 @@ def time_training(run_dir: str) -> list[float]:
 
 
 def time_loading(run_dir: str) -> list[float]:
-    """Tokens a second over the first 2,000 batches of the same run, three times."""
+    """Tokens per second over the first 2,000 batches of the same run, three times."""
     _one_core()
     options = load_recipe(ROOT / "recipes" / "minimed.yaml").base.train
     assert options is not None

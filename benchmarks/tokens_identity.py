@@ -41,7 +41,7 @@ def vocabularies(folder: Path) -> dict[str, Path]:
 
 
 def papers(whole: bool) -> Iterator[str]:
-    """The text of each record: all of it, or its abstract, headings and paragraphs, one a line."""
+    """The text of each record: all of it, or its abstract, headings and paragraphs, one per line."""
     for path in sorted((DATA / "s2orc_v1").glob("s2orc_*.jsonl.gz")):
         with gzip.open(path) as lines:
             for line in lines:

@@ -15,8 +15,8 @@ install them there (`pip install --no-index --find-links wheels pydantic msgspec
   `trainer-compile` the same with `torch_compile`. Activation checkpointing is the same on both sides (`--recompute`).
 
 Each side runs in processes of its own. One that runs out of memory is tried again with half the micro-batch and twice
-the accumulation, so all sides take the same tokens a step. Rates are tokens a second and GPU over all steps after the
-warm-up. MFU is shown for GPUs whose dense bf16 peak is known. Written: benchmarks/results/train_gpu.json.
+the accumulation, so all sides take the same tokens per step. Rates are tokens per second and GPU over all steps after
+the warm-up. MFU is shown for GPUs whose dense bf16 peak is known. Written: benchmarks/results/train_gpu.json.
 `--smoke` is a tiny shape that also runs on a CPU: it shows that the script works, and measures nothing.
 """
 
@@ -261,7 +261,7 @@ def rows_from(model: str, found: dict[str, list[dict[str, Any]]]) -> list[dict[s
     return [
         {
             "name": f"{model} {ours}",
-            "unit": "tokens a second and GPU",
+            "unit": "tokens per second and GPU",
             "ours": middle[ours]["tokens_per_second"],
             "peer": middle[peer]["tokens_per_second"],
             "peer_name": peer,
@@ -330,7 +330,7 @@ def main() -> None:
         mfu = [f"{side['mfu']:.1%}" if side["mfu"] else "unknown" for side in row["sides"].values()]
         print(f"{row['name']:28} {row['ours']:10,.0f} (MFU {mfu[0]}) {row['peer']:10,.0f} (MFU {mfu[1]}) "
               f"{row['peer_name']:16} {row['ratio']:5.2f} x")  # fmt: skip
-    print(f"MFU = tokens a second x FLOPs a token / dense bf16 peak; {FLOPS_FORMULA}")
+    print(f"MFU = tokens per second x FLOPs per token / dense bf16 peak; {FLOPS_FORMULA}")
     environment = describe_environment()
     report = {"hardware": environment.hardware, "versions": environment.packages, "rows": rows}
     write_json(options.results, report | {"flops": FLOPS_FORMULA, "options": {"micro_batch": options.micro_batch}})

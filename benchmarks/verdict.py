@@ -76,7 +76,7 @@ def draw(world: World, rng: np.random.Generator) -> tuple[list[NDArray[np.bool_]
 
 
 def _questions(world: World, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A standard normal number a question; half of its variance is its group's."""
+    """A standard normal number per question; half of its variance is its group's."""
     own = rng.standard_normal(world.n, dtype=np.float32)
     if world.group == 1:
         return own

@@ -134,7 +134,7 @@ def test_without_the_package_the_reference_encodes_and_says_so(
     texts = [prose(30), *TEXT, *adversarial(500, 2, CONTROL)]
     ids = [one.tolist() for one in load_encoder(path).encode_batch(texts)]
     monkeypatch.setitem(sys.modules, "gigatoken", None)
-    with pytest.warns(UserWarning, match=r"the package gigatoken is not installed; .* million tokens a second"):
+    with pytest.warns(UserWarning, match=r"the package gigatoken is not installed; .* million tokens per second"):
         reference = load_encoder(path)
     assert not isinstance(reference, FastEncoder)
     assert [one.tolist() for one in reference.encode_batch(texts)] == ids

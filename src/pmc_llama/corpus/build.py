@@ -187,7 +187,7 @@ def _map_ids(job: Job, section: CorpusSection, joined: list[Joined], engine: Eng
 
 
 def _stage(job: Job, items: list[Item], engine: Engine) -> None:
-    """Stage all items: one a worker, or, when there are fewer items than workers, all workers on each."""
+    """Stage all items: one per worker, or, when there are fewer items than workers, all workers on each."""
     with _reading("corpus", [path for item in items for path, _, _ in item.files], engine):
         if len(items) >= engine.workers:
             errors = list(engine.map(functools.partial(stage_item, job), items))

@@ -57,7 +57,7 @@ NOTHING = Known()
 
 
 class PaperMap:
-    """corpusid -> Known: 32 bytes a paper."""
+    """corpusid -> Known: 32 bytes per paper."""
 
     def __init__(self, path: Path) -> None:
         self._corpusids, self._pmcids, self._years, self._fields = np.load(path, mmap_mode="r")  # [4, N]

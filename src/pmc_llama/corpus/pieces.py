@@ -51,7 +51,7 @@ def pieces_of(paper: Paper, wanted: frozenset[str]) -> list[Piece]:
 
 
 def _split(kind: str, text: str, start: int, depth: int | None) -> list[Piece]:
-    """One piece; an abstract gives one a line."""
+    """One piece; an abstract gives one per line."""
     if kind != "abstract":
         return [Piece(kind, text, start, depth)]
     pieces = []

@@ -94,7 +94,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Context:
-    """The selection, cleaning and reader options of one source, built once a process."""
+    """The selection, cleaning and reader options of one source, built once per process."""
 
     def __init__(self, job: Job, source: int) -> None:
         section = CorpusSection.model_validate_json(job.section_json)

@@ -40,7 +40,7 @@ class WordCounts:
 
 @functools.lru_cache(maxsize=1)
 def word_counts(path: str) -> WordCounts:
-    """The counts of a file, read once a process."""
+    """The counts of a file, read once per process."""
     return WordCounts(path)
 
 

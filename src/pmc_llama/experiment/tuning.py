@@ -46,7 +46,7 @@ class TuningData:
         return self._tokenizers[path]
 
     def _groups(self, cell: Cell) -> tuple[list[list[Example]], InstructionRows]:
-        """All examples of a cell's regime, a group a task, or one of instructions, and what became of them."""
+        """All examples of a cell's regime, a group per task, or one of instructions, and what became of them."""
         regime = self.recipe.regimes[cell.regime]
         key, of_model = _key(regime), self._model_key(cell)
         if key not in self._encoded:

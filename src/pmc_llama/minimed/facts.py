@@ -62,7 +62,7 @@ def build_world(section: MiniMedSection, seed: int) -> World:
 
 
 def _entities(rng: random.Random, field: Field, names: Sequence[str]) -> tuple[Entity, ...]:
-    """Give each name one value a relation; every value is given equally often, up to one."""
+    """Give each name one value per relation; every value is given equally often, up to one."""
     facts: dict[str, dict[str, str]] = {name: {} for name in names}
     for relation in field.relations:
         pool: list[str] = []

@@ -176,7 +176,7 @@ def _uuid(item: Item) -> str:
 
 
 def json_lines(rows: Iterable[dict[str, object]]) -> str:
-    """One line of JSON a row."""
+    """One line of JSON per row."""
     return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
 
 

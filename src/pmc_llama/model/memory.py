@@ -115,7 +115,7 @@ class _Held:
 
 
 class _Activations:
-    """What transformers' LLaMA block keeps for backward, in bytes a token."""
+    """What transformers' LLaMA block keeps for backward, in bytes per token."""
 
     def __init__(self, config: Any, options: TrainSection, lora: LoraSection | None, *, cuda: bool) -> None:
         d, f = config.hidden_size, config.intermediate_size

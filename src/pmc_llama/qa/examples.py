@@ -87,8 +87,9 @@ def tuning_batches(
 ) -> TuningBatches:
     """Batches of solved questions: prompt, right answer, end of text.
 
-    `prompt` and `answers` are one value, or one a task by `Question.task`. `loss_on` "answer" trains on the answer and
-    the end of text alone, "all" on the prompt too. Examples longer than `seq_len` lose their beginning, as in scoring.
+    `prompt` and `answers` are one value, or one per task by `Question.task`. `loss_on` "answer" trains on the answer
+    and the end of text alone, "all" on the prompt too. Examples longer than `seq_len` lose their beginning, as in
+    scoring.
     """
     examples = question_examples(
         questions, prompt=prompt, tokenizer=tokenizer, seq_len=options.seq_len, loss_on=loss_on, answers=answers

@@ -21,7 +21,7 @@ def write_samples(
     answers: Answers | None = None,
     shots: Sequence[Sequence[Question]] | None = None,
 ) -> None:
-    """Write one JSON line a question in the form of `lm_eval run --log_samples` (0.4.13), atomically.
+    """Write one JSON line per question in the form of `lm_eval run --log_samples` (0.4.13), atomically.
 
     `prompt`, `answers` and `shots` are what the results were made with. Scores become `loglikelihood` requests with
     `acc` and `acc_norm`, written answers `generate_until` requests with `exact_match` on the option that was read.

@@ -15,7 +15,7 @@ class _Line(msgspec.Struct, array_like=True):
 
 
 class Journal:
-    """A folder of JSON lines, one file a process; any number of processes may have written it.
+    """A folder of JSON lines, one file per process; any number of processes may have written it.
 
     `key` names all that results depend on (model, questions, settings): lines of another key are not read. A line
     that was cut off by a crash is not read either.

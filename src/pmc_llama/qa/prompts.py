@@ -25,7 +25,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
     context: str
     continuations: tuple[str, ...]
-    """One an option: a blank and the letter, word or text."""
+    """One per option: a blank and the letter, word or text."""
     ending: str = ""
     """What follows the right continuation in tuning, before the end of text."""
     lead: str = ""

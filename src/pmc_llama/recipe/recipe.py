@@ -49,9 +49,9 @@ class Recipe(Section):
     seed: Annotated[int, affects("world", "base", "pretrain")] = Field(default=0, ge=0, lt=SEEDS)
     """Of the synthetic world, the initial weights and the order of the training data."""
     seeds: Annotated[list[int], affects("tuning", "score")] = Field(default=[0], min_length=1)
-    """Seeds of the tuning runs; each regime that tunes is run once a seed for every model in it."""
+    """Seeds of the tuning runs; each regime that tunes is run once per seed for every model in it."""
     workers: Annotated[int | None, NOTHING] = Field(default=None, ge=1, le=4096)
-    """Processes for corpus and tokens (None: one a core)."""
+    """Processes for corpus and tokens (None: one per core)."""
     data: Annotated[DataSection, NOTHING] = DataSection()
     minimed: Annotated[MiniMedSection | None, affects("world")] = None
     """Write a synthetic medical world first, and use it as input."""

@@ -25,8 +25,8 @@ class TokensSection(Section):
 class OrderSection(Section):
     """The order in which training sees the tokens.
 
-    `packed`: every token once an epoch, documents joined and isolated from each other. `sweep`: one window a paper an
-    epoch, each epoch one not seen before. `windows`: one random window a paper an epoch, as PMC-LLaMA did.
+    `packed`: every token once an epoch, documents joined and isolated from each other. `sweep`: one window per paper an
+    epoch, each epoch one not seen before. `windows`: one random window per paper and epoch, as PMC-LLaMA did.
     """
 
     kind: Annotated[Literal["packed", "sweep", "windows"], affects(HERE)] = "packed"

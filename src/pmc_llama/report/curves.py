@@ -43,7 +43,7 @@ def _alike(run: Run, key: str) -> list[Metrics]:
 
 
 def tuning(run: Run) -> list[Figure]:
-    """Training loss of the tuning runs: one panel a regime in the recipe's order, one line a model and seed."""
+    """Training loss of the tuning runs: one panel per regime in the recipe's order, one line per model and seed."""
     found: dict[tuple[str, str], list[Curve]] = {}
     for key, metrics in run.training.items():
         if key.startswith("tune/"):

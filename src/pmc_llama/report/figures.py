@@ -141,7 +141,7 @@ def _regime(rows: Mapping[str, Mean]) -> str:
 
 
 def reliability(found: Iterable[Cell], regime: str | None) -> list[Figure]:
-    """Accuracy against confidence for one regime, a panel a task, seeds pooled."""
+    """Accuracy against confidence for one regime, a panel per task, seeds pooled."""
     tasks: dict[str, dict[str, list[Cell]]] = {}
     for cell in found:
         if cell.regime == regime:

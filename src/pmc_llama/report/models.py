@@ -27,7 +27,7 @@ def models_section(run: Run, regime: str | None) -> Section:
 
 
 def models_table(models: Mapping[str, ModelFacts]) -> Table:
-    """One row a model."""
+    """One row per model."""
     columns = [
         Column("model", "Model"),
         Column("kind", "Kind"),
@@ -56,7 +56,7 @@ def _values(name: str, facts: ModelFacts) -> dict[str, object]:
 
 
 def choices_table(choices: Mapping[str, PromptChoice]) -> Table:
-    """How each prompt did that a model's prompt was chosen from: one row a model, prompt and task."""
+    """How each prompt did that a model's prompt was chosen from: one row per model, prompt and task."""
     columns = [
         Column("model", "Model"),
         Column("prompt", "Prompt"),

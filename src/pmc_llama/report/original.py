@@ -10,7 +10,7 @@ Key = tuple[str, str, int]
 
 
 def with_original(predictions: Path, original: Path) -> list[tuple[Cell, Cell]]:
-    """Pairs of the first run's base and this run's adapted model: one a regime, task and seed that both have.
+    """Pairs of the first run's base and this run's adapted model: one per regime, task and seed that both have.
 
     What the two were not asked alike, other questions or another gold, is left out.
     """

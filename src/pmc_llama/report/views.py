@@ -46,7 +46,7 @@ DIFFERENCES_NOTE = (
 
 
 def paper_table(results: Results, recipe: Recipe | None) -> Table:
-    """The paper's layout: a column a task (MedQA one a protocol); a row a model and a comparison in each regime."""
+    """The paper's layout: a column per task (MedQA: one per protocol); a row per model and comparison per regime."""
     place = _paper_columns(results, recipe)
     columns = [Column("regime", "Regime"), Column("model", "Model")]
     columns += {column.key: column for column in place.values()}.values()
@@ -171,7 +171,7 @@ def _always_first(row: Baseline) -> Value:
 
 
 def cells_table(results: Results) -> Table:
-    """Every cell of the experiment: one row a model, regime, seed and task."""
+    """Every cell of the experiment: one row per model, regime, seed and task."""
     columns = [
         Column("regime", "Regime"),
         Column("task", "Task"),

@@ -39,7 +39,7 @@ def compute_results(
 ) -> Results:
     """Write `results.json` from `predictions.parquet` and return its value.
 
-    `rows`: one a model, regime, seed and task. `means`: the same over seeds. `comparisons`: the pairs of `compared`
+    `rows`: one per model, regime, seed and task. `means`: the same over seeds. `comparisons`: the pairs of `compared`
     (None: see `default_comparisons`) on the same questions, one a pair, regime, task and seed (b = only the first is
     right, c = only the second is; delta = second − first; Holm over the tasks of one pair, regime and seed). `summary`:
     the same over seeds, one a pair, regime and task; those of the question `primary` are marked, and are a family of

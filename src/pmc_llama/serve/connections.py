@@ -97,7 +97,7 @@ class BoundedServer(Server):  # type: ignore[misc,unused-ignore]
     """uvicorn with these bounds."""
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: end what is late."""
+        """Ten times per second: end what is late."""
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
                 if getattr(connection, "late", False):

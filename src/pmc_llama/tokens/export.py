@@ -52,7 +52,7 @@ def export_store(
 def export_megatron(
     store: TokenStore, out: Path, *, split: Split | None = None, bos_id: int | None = None, eos_id: int | None = None
 ) -> list[Path]:
-    """Write `<out>.bin` and `<out>.idx`, one sequence a document, with BOS and EOS around it where given.
+    """Write `<out>.bin` and `<out>.idx`, one sequence per document, with BOS and EOS around it where given.
 
     Format of `megatron.core.datasets.IndexedDataset`, version 1: magic, u64 version, u8 type of the tokens, u64
     sequences, u64 length of the document index, i32 lengths, i64 byte offsets, i64 document index; little-endian.
@@ -94,7 +94,7 @@ def export_huggingface(
 ) -> list[Path]:
     """Write Parquet files `train-…` and `validation-…` (the held-out split) that `datasets.load_dataset(out)` reads.
 
-    One row a document: `paper_id` and `input_ids`.
+    One row per document: `paper_id` and `input_ids`.
     """
     schema = pa.schema({"paper_id": pa.string(), "input_ids": pa.list_(pa.int32())})
     written = []

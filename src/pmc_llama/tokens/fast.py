@@ -92,9 +92,9 @@ class FastEncoder:
 
 
 def say_slow(reference: Reference, reason: str) -> None:
-    """Warn that texts are encoded by the reference library, why, and how many tokens a second that gives.
+    """Warn that texts are encoded by the reference library, why, and how many tokens per second that gives.
 
-    Once a process for a tokenizer and a reason: a run encodes several corpora with one tokenizer.
+    Once per process for a tokenizer and a reason: a run encodes several corpora with one tokenizer.
     """
     if (reference.path, reason) in SAID:
         return
@@ -105,7 +105,7 @@ def say_slow(reference: Reference, reason: str) -> None:
     rate = tokens / max(time.process_time() - started, 1e-6)
     library = "SentencePiece" if isinstance(reference, SentencePieceEncoder) else "tokenizers"
     warnings.warn(
-        f"tokenizer {reference.path}: {reason}; {library} encodes, {rate / 1e6:.1f} million tokens a second of a core",
+        f"tokenizer {reference.path}: {reason}; {library} encodes, {rate / 1e6:.1f} million tokens per second per core",
         stacklevel=3,
     )
 

@@ -24,7 +24,9 @@ def describe(path: Path, *, verify: bool = False) -> dict[str, str | int]:
         "empty documents": info.empty_documents,
         "tokens": info.tokens,
         "held-out tokens": info.heldout_tokens,
-        "tokens a document": f"{lengths.mean():,.0f} on average, {lengths.max():,} at most" if len(lengths) else "none",
+        "tokens per document": f"{lengths.mean():,.0f} on average, {lengths.max():,} at most"
+        if len(lengths)
+        else "none",
         "bytes": info.tokens * store.dtype.itemsize,
         "type": f"{info.dtype}, vocabulary of {info.vocab_size:,}",
         "shards": len(info.shards),

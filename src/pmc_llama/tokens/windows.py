@@ -14,7 +14,7 @@ CHUNK = 1 << 18
 
 
 class Windows:
-    """One random window a paper an epoch, drawn anew each epoch, as PMC-LLaMA did.
+    """One random window per paper and epoch, drawn anew each epoch, as PMC-LLaMA did.
 
     A window is a plain cutting: no BOS, and EOS only behind a paper shorter than the window, whose row is then
     padded without loss (PMC-LLaMA took the loss on its padding of EOS as well).
@@ -31,7 +31,7 @@ class Windows:
         self._partial = (0, 0, 0)  # (epoch, its rows, tokens that were new in them): the last answer, to go on from
 
     def pieces(self, epoch: int, rows: NDArray[np.int64]) -> Pieces:
-        """One piece a row."""
+        """One piece per row."""
         papers = self._order(epoch)(rows)
         lengths = self._documents.lengths[papers]
         taken = np.minimum(lengths + self._eos * (lengths < self._seq_len), self._seq_len)
@@ -77,7 +77,7 @@ class Windows:
 
 
 class Sweep(Windows):
-    """One window a paper an epoch, and each epoch one not seen before, until the paper is done; then it begins again.
+    """One window per paper and epoch, and each epoch one not seen before, until the paper is done; then again.
 
     A paper is cut into whole windows, visited one after the other from a random one; what is left behind the last comes
     at the end, in a window that ends with the paper.

@@ -109,7 +109,7 @@ def download_dataset(
     least_rows: int | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Manifest:
-    """Fetch all shards of a data set into `out`; returns `manifest.json`'s value: release, and bytes and rows a shard.
+    """Fetch all shards of a data set into `out`; returns `manifest.json`'s value: release, bytes and rows per shard.
 
     Shards that are in the manifest are not fetched again. Raises InputError when a shard cannot be fetched or is no
     whole gzip file, and when the release holds fewer rows than `least_rows` (None: what is known of the data set).

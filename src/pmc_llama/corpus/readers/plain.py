@@ -17,7 +17,7 @@ from pmc_llama.errors import InputError
 
 
 class TextReader:
-    """UTF-8 text: one document a file, or with `split_on` one from each line that matches it whole to the next."""
+    """UTF-8 text: one document per file, or with `split_on` one from each line that matches it whole to the next."""
 
     name = "text"
 

@@ -102,7 +102,7 @@ _metadata_decoder = msgspec.json.Decoder(Metadata)
 
 
 class S2orcLegacyReader:
-    """One JSON object a paper, as JSON lines or one a file; paragraphs with section names and mentions."""
+    """One JSON object per paper, as JSON lines or one per file; paragraphs with section names and mentions."""
 
     name = "s2orc_legacy"
 

@@ -1,4 +1,4 @@
-"""S2ORC as the S2 Datasets API serves it (v1): gzip JSON lines, one text and stand-off annotations a paper."""
+"""S2ORC as the S2 Datasets API serves it (v1): gzip JSON lines, one text and stand-off annotations per paper."""
 
 import re
 from collections.abc import Callable, Iterator

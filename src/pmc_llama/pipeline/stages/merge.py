@@ -20,7 +20,7 @@ class Merge(Stage):
         return bool(_merges(recipe))
 
     def works(self, context: Context) -> list[Work]:
-        """One piece a model."""
+        """One piece per model."""
         return [_work(context.recipe, name) for name in _merges(context.recipe)]
 
     def make(self, context: Context, work: Work, out: RunDir) -> str:

@@ -1,4 +1,4 @@
-"""Continued pre-training on the papers: what makes the adapted model, or one a seed."""
+"""Continued pre-training on the papers: what makes the adapted model, or one per seed."""
 
 from pmc_llama.experiment.cells import further_pretrainings
 from pmc_llama.pipeline.identity import tokenizer_inputs
@@ -15,7 +15,7 @@ class Pretrain(Stage):
     needs = ("base", "tokens")
 
     def works(self, context: Context) -> list[Work]:
-        """One piece a seed. Each reads the stores that it is trained on; the others only measure."""
+        """One piece per seed. Each reads the stores that it is trained on; the others only measure."""
         return [_work(context, seed) for seed in further_pretrainings(context.recipe)]
 
     def make(self, context: Context, work: Work, out: RunDir) -> str:

@@ -22,7 +22,7 @@ class Prompts(Stage):
         return bool(choosers(recipe))
 
     def works(self, context: Context) -> list[Work]:
-        """One piece a model."""
+        """One piece per model."""
         return [_work(context.recipe, model) for model in choosers(context.recipe)]
 
     def make(self, context: Context, work: Work, out: RunDir) -> str:

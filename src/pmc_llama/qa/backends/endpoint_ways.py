@@ -45,7 +45,7 @@ class Item(msgspec.Struct, frozen=True):
 def continuations(client: Client, item: Item) -> Scored:
     """Log-likelihood of each option's continuation, from `/completions` with `echo` and `logprobs`.
 
-    One request an option repeats context and continuation with each token's log-probability given all before it; those
+    One request per option repeats context and continuation with each token's log-probability given all before it; those
     after the context are summed. With a tokenizer the server is sent the ids that local scoring uses, of which the
     first are cut where they pass `evaluate.max_length`. Without one it is sent texts: a further request counts the
     context's tokens, so that the continuation is what follows the context's length, as in lm-evaluation-harness.
