@@ -70,3 +70,19 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 def test_wrong_recipe_in_a_document_would_be_found() -> None:
     with pytest.raises(RecipeError):
         load_recipe(ROOT / "recipes" / "minimed.yaml", ["pretrain.lrr=1"])
+
+
+ODD = re.compile(
+    r"\b(?:tokens|rows|papers|bytes|questions|windows?|phrases|megabytes|requests) an? "
+    r"(?:second|row|step|paper|record|task|regime|relation|core|process|document)\b"
+    r"|\bone an? (?:line|model|regime|seed|worker|process|task|file)\b"
+    r"|no turning back|begins? anew|costs only itself|met before|page a room",
+    re.IGNORECASE,
+)
+"""Translated phrases: a rate or a share is per something."""
+
+
+def test_no_translated_phrases() -> None:
+    files = [*DOCUMENTS, *(file for folder in ("src", "benchmarks") for file in (ROOT / folder).rglob("*.py"))]
+    found = [(file.name, one.group()) for file in files for one in ODD.finditer(file.read_text())]
+    assert found == []

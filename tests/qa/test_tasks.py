@@ -177,7 +177,7 @@ def test_medmcqa_counts_from_1_or_0(write_lines: Any, cops: list[int], golds: li
         ([{"cop": 4, "question": "  "}], r"line 1, field 'question': expected text"),
         (
             [{"cop": 4, "id": "same"}, {"cop": 1, "id": "same"}],
-            r"dev.json, line 2, field 'id': question 'same' was met before, in .*dev.json, line 1",
+            r"dev.json, line 2, field 'id': question 'same' stands already in .*dev.json, line 1",
         ),
     ],
 )
@@ -290,7 +290,7 @@ def test_headqa_bad_items(tmp_path: Path) -> None:
     path = tmp_path / "dev.json"
     for second, message in [
         ({"qid": "2", "answers": answers[:2]}, "field 'answers': holds 2 options, expected 3"),
-        ({}, "field 'qid': question 'e1/1' was met before, in .*question 0"),
+        ({}, "field 'qid': question 'e1/1' stands already in .*question 0"),
     ]:
         path.write_text(json.dumps({"exams": {"e1": {"data": [item, {**item, **second}]}}}))
         with pytest.raises(InputError, match=f"dev.json, exam 'e1', question 1, {message}"):
@@ -424,7 +424,7 @@ def test_ones_own_bad_rows(write_lines: Any, change: dict[str, Any], first: int 
 def test_ones_own_ids_and_option_counts(write_lines: Any) -> None:
     row = {"key": "k", "stem": "Which?", "o": ["x", "y"], "right": "A"}
     columns = {"id": "key", "question": "stem", "options": "o", "answer": "right"}
-    with pytest.raises(InputError, match=r"mine.jsonl, line 2, field 'key': question 'k' was met before, in .*line 1"):
+    with pytest.raises(InputError, match=r"mine.jsonl, line 2, field 'key': question 'k' stands already in .*line 1"):
         load(write_lines("mine.jsonl", row, row), "own", columns=columns)
     more = load(write_lines("mine.jsonl", row, {**row, "key": "l", "o": ["x", "y", "z"]}), "own", columns=columns)
     assert [len(question.options) for question in more] == [2, 3]

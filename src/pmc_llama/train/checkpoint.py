@@ -187,5 +187,5 @@ def _refuse_other_run(path: Path, identity: Identity) -> None:
         key = differing[0]
         raise CheckpointError(
             f"checkpoint {path} is of another run: {key} was {theirs.get(key)!r} and is now {identity.get(key)!r}; "
-            f"restore the setting to go on, or delete {path.parent} to begin anew"
+            f"restore the setting to go on, or delete {path.parent} to start over"
         )

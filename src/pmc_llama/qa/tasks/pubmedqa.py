@@ -128,7 +128,7 @@ def _records(path: Path) -> dict[str, Record]:
     for record in read_rows(path):
         pmid = record.text("pubid", "PUBMED_ID")
         if pmid in found:
-            record.fail("pubid", f"question {pmid!r} was met before, in {found[pmid].where}")
+            record.fail("pubid", f"question {pmid!r} stands already in {found[pmid].where}")
         found[pmid] = record
     return found
 

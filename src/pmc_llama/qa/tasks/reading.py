@@ -77,7 +77,7 @@ def checked(
     options: str,
     same_count: bool = True,
 ) -> list[Question]:
-    """The questions made of `records`, one each. Raises InputError at an id met before, or another count of options.
+    """The questions made of `records`, one each. Raises InputError at an id that stands twice, or another count of options.
 
     `id_field`, `options`: the fields that the error names; `same_count`: whether all have as many options.
     """
@@ -85,7 +85,7 @@ def checked(
     for record, question in zip(records, questions, strict=True):
         earlier = first_met.setdefault(question.question_id, record)
         if earlier is not record:
-            record.fail(id_field, f"question {question.question_id!r} was met before, in {earlier.where}")
+            record.fail(id_field, f"question {question.question_id!r} stands already in {earlier.where}")
         if same_count and len(question.options) != len(questions[0].options):
             expected = f"expected {len(questions[0].options)} as in the file's first question"
             record.fail(options, f"holds {len(question.options)} options, {expected}")
