@@ -29,7 +29,7 @@ def tested(recipe: Recipe) -> list[str]:
 
 
 def tuned_on(recipe: Recipe) -> list[str]:
-    """The tasks whose training questions a regime tunes on."""
+    """The tasks of which a regime tunes on the training questions."""
     regimes = [regime for regime in recipe.regimes.values() if regime.tuned and not regime.files]
     return list(dict.fromkeys(task for regime in regimes for task in regime.tasks))
 

@@ -77,7 +77,7 @@ def checked(
     options: str,
     same_count: bool = True,
 ) -> list[Question]:
-    """The questions made of `records`, one each. Raises InputError at an id that stands twice, or another count of options.
+    """The questions made of `records`, one each. Raises InputError at an id given twice, or another count of options.
 
     `id_field`, `options`: the fields that the error names; `same_count`: whether all have as many options.
     """
