@@ -143,7 +143,7 @@ def test_pubmedqa_hub_rows(write_lines: Any) -> None:
     row = {"pubid": 7, "question": "Does it?", "context": {"contexts": ["One."]}, "final_decision": "no"}
     [question] = load(write_lines("rows.jsonl", row), "pubmedqa")
     assert (question.question_id, question.context, question.gold, question.subject) == ("7", "One.", 1, "no")
-    with pytest.raises(InputError, match=r"rows\.jsonl, line 2, field 'pubid': question '7' was met before"):
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2, field 'pubid': question '7' stands already in"):
         load(write_lines("rows.jsonl", row, row), "pubmedqa")
 
 
