@@ -19,9 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +31,12 @@ from oracles_models import prepare
 from pmc_llama.environment import describe_environment
 from pmc_llama.files import write_json
 from pmc_llama.records.results import read_results
+from servers import server
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "field"
 VLLM = ROOT / ".venvs" / "vllm" / "bin" / "python"
 PORTS = {"vllm": 8061, "ours": 8062}
-READY_S = 600
 FURTHER = ("smollm2", "earlier-base", "behind-vllm", "behind-ours", "published")
 
 
@@ -53,7 +51,10 @@ def main() -> None:
     models = further(smollm2)
     path = write(PLACE / "field", options.limit, models)
     started = time.monotonic()
-    with server("vllm", vllm_command(smollm2)), server("ours", our_command()):
+    with (
+        server(vllm_command(smollm2), PLACE / "vllm.log", port=PORTS["vllm"], threads="1"),
+        server(our_command(), PLACE / "ours.log", port=PORTS["ours"], threads="1"),
+    ):
         killed_with = kill_while_asking(path)
         before = answered()
         run(path)
@@ -128,32 +129,6 @@ def vllm_command(model: Path) -> list[str]:
 def our_command() -> list[str]:
     adapted = PLACE / "first" / "run" / "models" / "adapted"
     return [sys.executable, "-m", "pmc_llama.cli", "serve", str(adapted), "--port", str(PORTS["ours"])]
-
-
-@contextmanager
-def server(name: str, words: Sequence[str]) -> Iterator[None]:
-    """A server that answers; it is ended with its group."""
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
-    with (PLACE / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
-        try:
-            wait_until_ready(PORTS[name], process, name)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def wait_until_ready(port: int, process: "subprocess.Popen[bytes]", name: str) -> None:
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end:
-        assert process.poll() is None, f"{name} ended: see {PLACE / name}.log"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5):
-                return
-        except OSError:
-            time.sleep(1)
-    raise TimeoutError(f"{name} is not ready after {READY_S} s")
 
 
 def answered() -> dict[str, int]:

@@ -20,15 +20,12 @@ import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +34,12 @@ import psutil
 from oracles_models import prepare
 from pmc_llama.environment import describe_environment
 from pmc_llama.files import write_json
+from servers import READY_S, server
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "serve"
 VENVS = Path(os.environ.get("PMC_LLAMA_VENVS", ROOT / ".venvs"))
 PORT = 8091
-READY_S = 600
 TIMEOUT_S, MEMORY_GIB = 120, 1.0
 COMPUTE_BYTES = 2**30
 THREADS = os.environ.get("OMP_NUM_THREADS", str(len(psutil.Process().cpu_affinity())))
@@ -60,12 +57,12 @@ def main() -> None:
     options = parser.parse_args()
     model = options.model or prepare(ROOT / "build" / "oracles").base
     PLACE.mkdir(parents=True, exist_ok=True)
-    with server("ours", ours(model)) as process:
+    with server(ours(model), PLACE / "ours.log", port=PORT, threads=THREADS) as process:
         found = asyncio.run(under_load(options.requests, process))
         print(json.dumps(found, indent=2), flush=True)
         speeds = {"ours": asyncio.run(tokens_per_second(options.requests))}
     for name, command in {"vllm": vllm(model), "llama.cpp": llama_cpp(model)}.items():
-        with server(name, command):
+        with server(command, PLACE / f"{name}.log", port=PORT, threads=THREADS):
             speeds[name] = asyncio.run(tokens_per_second(options.requests))
     environment = describe_environment()
     rows = [speed_row(peer, speeds) for peer in ("vllm", "llama.cpp")]
@@ -94,32 +91,6 @@ def llama_cpp(model: Path) -> list[str]:
     subprocess.run([python, "-c", script], check=True, cwd=Path(__file__).parent)
     command = [python, "-m", "llama_cpp.server", "--model", str(file), "--port", str(PORT), "--n_ctx", "4096"]
     return [*command, "--n_threads", THREADS, "--n_threads_batch", THREADS]
-
-
-@contextmanager
-def server(name: str, words: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server that answers; it is ended with its group."""
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": THREADS}
-    with (PLACE / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
-        try:
-            wait_until_ready(process, name)
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def wait_until_ready(process: "subprocess.Popen[bytes]", name: str) -> None:
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end:
-        assert process.poll() is None, f"{name} ended: see {PLACE / name}.log"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/v1/models", timeout=5):
-                return
-        except OSError:
-            time.sleep(1)
-    raise TimeoutError(f"{name} is not ready after {READY_S} s")
 
 
 def kinds_of(count: int) -> list[dict[str, Any]]:

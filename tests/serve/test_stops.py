@@ -2,6 +2,7 @@
 
 import itertools
 import queue
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ WORDS = ["A", "B", "<|im_end|>", "C", "D", "</s>"]
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A model that writes WORDS one after another, whatever it is asked."""
     root = tmp_path_factory.mktemp("stops")
     tokenizer = tiny_tokenizer(root)
@@ -37,7 +38,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
         for one, following in itertools.pairwise(ids):
             model.lm_head.weight[following] = codes[one]
     save_model(model, tokenizer, root / "model")
-    return Engine(root / "model")
+    engine = Engine(root / "model")
+    yield engine
+    engine.close()
 
 
 def ids_of(engine: Engine, word: str) -> list[int]:
@@ -65,7 +68,3 @@ def test_a_stop_string_may_hold_a_special_token_and_text(engine: Engine) -> None
     assert written(engine, "<|im_end|>" + after) == ("B", "stop")
     assert written(engine, "B<|im_end|>") == ("", "stop")
     assert written(engine, "<|im_end|>X", "A<|im_end|>") == ("BCD", "stop"), "a token that stops nothing is not shown"
-
-
-def test_the_engine_ends(engine: Engine) -> None:
-    engine.close()
